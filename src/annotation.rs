@@ -1,0 +1,100 @@
+//! What the classifier said about one moment of the stream, ready to be drawn
+//! and written down. Made by the analyst, paired with frames by `sync`.
+
+use std::sync::Arc;
+
+use crate::frame::Pts;
+
+/// Evidence for one class over the picture, row by row, on the classifier's
+/// own coarse grid (a 7 x 12 grid is typical).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationMap {
+    /// Rows of the grid.
+    pub rows: usize,
+    /// Columns of the grid.
+    pub cols: usize,
+    /// `rows * cols` values. Logit units as they come from the classifier,
+    /// 0..1 once scaled.
+    pub values: Vec<f32>,
+}
+
+impl ActivationMap {
+    /// A map without evidence anywhere.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, values: vec![0.0; rows * cols] }
+    }
+
+    /// The largest value, or zero for an empty map.
+    pub fn max(&self) -> f32 {
+        self.values.iter().copied().fold(0.0, f32::max)
+    }
+}
+
+/// Where in the picture the classifier's input came from, in luma pixels.
+///
+/// The activation map is stretched over exactly this rectangle. It is the whole
+/// picture for `stretch`, lies inside it for `crop` and reaches beyond it for
+/// `letterbox`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// Left edge.
+    pub x: f64,
+    /// Top edge.
+    pub y: f64,
+    /// Extent from left to right.
+    pub width: f64,
+    /// Extent from top to bottom.
+    pub height: f64,
+}
+
+/// One class with its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassProb {
+    /// Index of the class in the head's labels.
+    pub index: usize,
+    /// Label as shown to people.
+    pub label: Arc<str>,
+    /// 0..1.
+    pub probability: f32,
+}
+
+/// The answer of one head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadResult {
+    /// Name of the head.
+    pub head: Arc<str>,
+    /// The most probable classes of this very frame, best first.
+    pub top: Vec<ClassProb>,
+    /// The class people are shown: steadied in time, with its smoothed
+    /// probability.
+    pub shown: ClassProb,
+}
+
+/// The explained class and where the evidence for it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Which of [`Annotation::heads`] is explained.
+    pub head: usize,
+    /// The class the map is evidence for, with its probability in this frame.
+    pub class: ClassProb,
+    /// Heat 0..1, smoothed in time.
+    pub map: ActivationMap,
+    /// Logit units that paint full heat.
+    pub full_scale: f32,
+    /// Where the map lies in the picture.
+    pub view: View,
+}
+
+/// What is known about one analysed frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Stream time of the analysed frame.
+    pub pts: Pts,
+    /// True when this frame is the first of a new shot: nothing before it says
+    /// anything about it.
+    pub starts_shot: bool,
+    /// One answer per head; empty when the classifier failed on this frame.
+    pub heads: Vec<HeadResult>,
+    /// The explanation, when there is one.
+    pub explanation: Option<Explanation>,
+}

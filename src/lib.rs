@@ -1,0 +1,4 @@
+//! Heatcast burns class-activation explanations of an ONNX classifier into video.
+
+pub mod annotation;
+pub mod frame;
