@@ -1,0 +1,523 @@
+//! Opens a recording and decodes its video to upright, progressive I420 frames:
+//!
+//! ```text
+//! filesrc - demuxer -+- queue - parser - decoder - videoconvert - deinterlace - videoflip - videoscale - appsink
+//!                    +- appsink (one per other track, see `track`)
+//! ```
+//!
+//! The branch is built by hand, pad by pad, so that a fault in one track never
+//! reaches another one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::elements::{
+    add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for,
+};
+use super::track::Track;
+use super::{Container, Error, Frame};
+use crate::clock::MediaClock;
+use crate::sync_cell::Locked;
+
+/// Compressed video that may wait for the decoder. Sound that a file stores
+/// late is found as long as it comes within this many bytes of video.
+const COMPRESSED_BYTES: u32 = 16 << 20;
+/// Decoded frames that may wait for the compositor.
+const DECODED_FRAMES: usize = 4;
+
+/// What to take from a recording.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// Programme (service) of a transport stream; the first when unset.
+    pub program: Option<u32>,
+    /// The container the tracks will go to: it decides what can be copied.
+    pub container: Container,
+}
+
+/// What a source reports beside its frames.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// The end, as it should be.
+    Eos,
+    /// The recording cannot be read on.
+    Failed(String),
+}
+
+/// State shared with GStreamer's streaming threads.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Locked<MediaClock>,
+    /// Set when the compressed video queue ran full: whatever track has shown
+    /// nothing by now is not worth waiting for.
+    pub(super) video_is_ahead: AtomicBool,
+    frames: Locked<Option<Sender<Frame>>>,
+    tracks: Locked<Vec<Arc<Track>>>,
+    has_video: AtomicBool,
+    left_out: Locked<Vec<String>>,
+    failure: Locked<Option<Error>>,
+    decoded: AtomicU64,
+    damaged: AtomicU64,
+    changed_format: AtomicBool,
+    last_pts: AtomicU64,
+}
+
+/// A recording being decoded.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    pipeline: gst::Pipeline,
+    shared: Arc<Shared>,
+}
+
+impl Source {
+    /// Opens `path` and starts decoding into the returned queue. The queue
+    /// closes at the end of the video, whatever ended it; [`Source::poll`]
+    /// tells which.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no recording.
+    pub fn open(path: &Path, options: &SourceOptions) -> Result<(Self, Receiver<Frame>), Error> {
+        let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
+        let meta = std::fs::metadata(path).map_err(|e| not(describe_io(&e)))?;
+        if meta.is_dir() {
+            return Err(not("is a folder; name one recording in it".to_owned()));
+        }
+        if meta.is_file() && meta.len() == 0 {
+            return Err(not("is empty; there is nothing to annotate".to_owned()));
+        }
+        std::fs::File::open(path).map_err(|e| not(describe_io(&e)))?;
+        let container = container_caps(path)?;
+
+        let (sender, receiver) = bounded(DECODED_FRAMES);
+        let shared = Arc::new(Shared {
+            clock: Locked::default(),
+            video_is_ahead: AtomicBool::new(false),
+            frames: Locked::new(Some(sender)),
+            tracks: Locked::default(),
+            has_video: AtomicBool::new(false),
+            left_out: Locked::default(),
+            failure: Locked::default(),
+            decoded: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            changed_format: AtomicBool::new(false),
+            last_pts: AtomicU64::new(0),
+        });
+        let pipeline = gst::Pipeline::new();
+        let filesrc = make("filesrc")?;
+        filesrc.set_property("location", path);
+        pipeline.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
+        if is_video(&container) {
+            // A bare elementary stream: there is nothing to demultiplex.
+            let pad = filesrc.static_pad("src").ok_or(Error::Map)?;
+            add_video_branch(&pipeline, &pad, &container, &shared)?;
+        } else {
+            let demuxer = demuxer_for(&container).ok_or_else(|| {
+                not(format!("is {}, which Heatcast cannot read", kind_of(&container)))
+            })?;
+            if let (Some(program), true) = (options.program, demuxer.has_property("program-number"))
+            {
+                let number = i32::try_from(program).unwrap_or(i32::MAX);
+                demuxer.set_property("program-number", number);
+            }
+            add_chain(&pipeline, &[&filesrc, &demuxer])?;
+            connect_demuxer(&pipeline, &demuxer, &shared, options.container);
+        }
+        let source = Self { path: path.to_owned(), pipeline, shared };
+        source.pipeline.set_state(gst::State::Playing).map_err(|_| {
+            let why = source.poll(gst::ClockTime::ZERO).map(|e| format!("{e:?}"));
+            not(why.unwrap_or_else(|| "cannot be opened".to_owned()))
+        })?;
+        Ok((source, receiver))
+    }
+
+    /// The next thing the source has to report, waiting at most `timeout`.
+    pub fn poll(&self, timeout: gst::ClockTime) -> Option<SourceEvent> {
+        let bus = self.pipeline.bus()?;
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        let message = bus.timed_pop_filtered(timeout, &wanted)?;
+        let event = match message.view() {
+            gst::MessageView::Error(e) => SourceEvent::Failed(
+                self.shared.failure.take().map_or_else(|| self.explain(e), |f| f.to_string()),
+            ),
+            _ if !self.shared.has_video.load(Relaxed) => SourceEvent::Failed(format!(
+                "{}: no video track; Heatcast annotates video",
+                self.path.display()
+            )),
+            _ if self.frames_decoded() == 0 => SourceEvent::Failed(format!(
+                "{}: no frame could be decoded; the video is damaged or holds no complete picture to start from",
+                self.path.display()
+            )),
+            _ => SourceEvent::Eos,
+        };
+        Some(event)
+    }
+
+    /// Turns an error message of an element into a sentence about the file.
+    fn explain(&self, error: &gst::message::Error) -> String {
+        let path = self.path.display();
+        let text = error.error().to_string();
+        let debug = error.debug().unwrap_or_default();
+        let detail = debug.lines().last().unwrap_or_default().trim();
+        if self.frames_decoded() > 0 {
+            return format!("{path}: cannot be read on: {}", sentence(&text, detail));
+        }
+        if !self.shared.has_video.load(Relaxed) && !self.shared.tracks.lock().is_empty() {
+            return format!("{path}: no video track; Heatcast annotates video");
+        }
+        format!("{path}: no video could be read: {}", sentence(&text, detail))
+    }
+
+    /// Every other track found so far.
+    pub fn tracks(&self) -> Vec<Arc<Track>> {
+        self.shared.tracks.lock().clone()
+    }
+
+    /// Tracks that will not reach the output, each with the reason.
+    pub fn left_out(&self) -> Vec<String> {
+        self.shared.left_out.lock().clone()
+    }
+
+    /// Waits until the track has a packet or will not have one soon.
+    pub fn wait_for(&self, track: &Track) {
+        track.wait_for_first_packet(|| self.shared.video_is_ahead.load(Relaxed));
+    }
+
+    /// True when the demultiplexer is far ahead of the output: a silent track
+    /// must not hold the output up any longer.
+    pub fn video_is_ahead(&self) -> bool {
+        self.shared.video_is_ahead.load(Relaxed)
+    }
+
+    /// Length of the recording in nanoseconds, when the container says.
+    pub fn duration(&self) -> Option<u64> {
+        self.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds)
+    }
+
+    /// Frames decoded so far.
+    pub fn frames_decoded(&self) -> u64 {
+        self.shared.decoded.load(Relaxed)
+    }
+
+    /// Frames the decoder marked as damaged so far.
+    pub fn frames_damaged(&self) -> u64 {
+        self.shared.damaged.load(Relaxed)
+    }
+
+    /// Leaps of the timestamps repaired so far.
+    pub fn clock_repairs(&self) -> usize {
+        self.shared.clock.lock().repairs()
+    }
+
+    /// True when the picture size or shape changed mid-stream (the frames were
+    /// scaled to the first one's).
+    pub fn changed_format(&self) -> bool {
+        self.shared.changed_format.load(Relaxed)
+    }
+
+    /// Stops decoding and closes all queues; what was queued can still be read.
+    pub fn stop(&self) {
+        self.shared.frames.take();
+        for track in self.tracks() {
+            track.end();
+        }
+        // Setting the state waits for the streaming threads: those that wait in
+        // a queue of ours go on because the receivers are being drained.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn describe_io(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file; check the name".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read; check its permissions".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// One sentence from an element's error text and its debug detail.
+fn sentence(text: &str, detail: &str) -> String {
+    let text = text.trim().trim_end_matches('.');
+    let detail = detail.trim().trim_end_matches('.');
+    if detail.is_empty() || detail.contains(text) || detail.contains(".c(") {
+        text.to_owned()
+    } else {
+        format!("{text} ({detail})")
+    }
+}
+
+fn is_video(caps: &gst::Caps) -> bool {
+    caps.structure(0).is_some_and(|s| {
+        let name = s.name();
+        // MPEG system streams share the media type of MPEG video.
+        let system = s.get::<bool>("systemstream").unwrap_or(false);
+        !system
+            && matches!(
+                name.as_str(),
+                "video/x-h264" | "video/x-h265" | "video/mpeg" | "video/x-av1"
+            )
+    })
+}
+
+/// What people call a type of file.
+fn kind_of(caps: &gst::Caps) -> String {
+    let name = caps.structure(0).map_or("unknown", |s| s.name().as_str());
+    match name.split_once('/') {
+        Some(("text", _)) => format!("a text file ({name})"),
+        Some(("image", _)) => format!("a picture ({name}), not a recording"),
+        Some(("audio", _)) => format!("sound only ({name})"),
+        _ => format!("a file of type {name}"),
+    }
+}
+
+/// The type of the file by its content.
+fn container_caps(path: &Path) -> Result<gst::Caps, Error> {
+    let pipeline = gst::Pipeline::new();
+    let filesrc = make("filesrc")?;
+    filesrc.set_property("location", path);
+    let typefind = make("typefind")?;
+    let sink = make("fakesink")?;
+    add_chain(&pipeline, &[&filesrc, &typefind, &sink])?;
+    let bus = pipeline.bus().ok_or(Error::Map)?;
+    let _ = pipeline.set_state(gst::State::Paused);
+    let wanted = [gst::MessageType::AsyncDone, gst::MessageType::Error, gst::MessageType::Eos];
+    let _ = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &wanted);
+    let caps = typefind.property::<Option<gst::Caps>>("caps");
+    let _ = pipeline.set_state(gst::State::Null);
+    let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
+    let caps =
+        caps.ok_or_else(|| not("is of no known type; is it really a recording?".to_owned()))?;
+    let name = caps.structure(0).map_or("", |s| s.name().as_str());
+    if name.starts_with("text/") || name.starts_with("image/") {
+        return Err(not(format!("is {}", kind_of(&caps))));
+    }
+    Ok(caps)
+}
+
+/// Builds a branch for every track the demultiplexer finds.
+fn connect_demuxer(
+    pipeline: &gst::Pipeline,
+    demuxer: &gst::Element,
+    shared: &Arc<Shared>,
+    container: Container,
+) {
+    let (weak, shared) = (pipeline.downgrade(), Arc::clone(shared));
+    demuxer.connect_pad_added(move |demuxer, pad| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let name = caps.structure(0).map_or("", |s| s.name().as_str());
+        let built = if name.starts_with("video/") || name.starts_with("image/") {
+            if shared.has_video.swap(true, Relaxed) {
+                let what = format!("a further video track ({})", codec_name(&caps));
+                shared.left_out.lock().push(what);
+                sink_silently(&pipeline, pad)
+            } else {
+                add_video_branch(&pipeline, pad, &caps, &shared)
+            }
+        } else {
+            add_track(&pipeline, pad, &caps, &shared, container)
+        };
+        if let Err(error) = built {
+            let text = error.to_string();
+            *shared.failure.lock() = Some(error);
+            gst::element_error!(demuxer, gst::StreamError::Failed, ("{text}"));
+        }
+    });
+}
+
+fn link(pad: &gst::Pad, element: &gst::Element) -> Result<(), Error> {
+    let sink = element.static_pad("sink").ok_or(Error::Map)?;
+    pad.link(&sink).map(|_| ()).map_err(|e| Error::pipeline("linking a track", e))
+}
+
+fn start(elements: &[&gst::Element]) -> Result<(), Error> {
+    for element in elements {
+        element.sync_state_with_parent().map_err(|e| Error::pipeline("starting a track", e))?;
+    }
+    Ok(())
+}
+
+fn sink_silently(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Error> {
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    pipeline.add(&sink).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &sink)?;
+    start(&[&sink])
+}
+
+fn add_track(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+    container: Container,
+) -> Result<(), Error> {
+    let mut tracks = shared.tracks.lock();
+    let lane = tracks.len() + 1;
+    let track = match Track::plan(lane, caps, pad, container) {
+        Ok(track) => Arc::new(track),
+        Err(reason) => {
+            drop(tracks);
+            shared.left_out.lock().push(reason);
+            return sink_silently(pipeline, pad);
+        }
+    };
+    tracks.push(Arc::clone(&track));
+    drop(tracks);
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
+    sink.set_property("enable-last-sample", false);
+    let (on_packet, on_eos) = (Arc::clone(&track), track);
+    let shared = Arc::clone(shared);
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                on_packet.push(&sample, &shared.clock);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .eos(move |_| on_eos.end())
+            .build(),
+    );
+    let sink = sink.upcast::<gst::Element>();
+    pipeline.add(&sink).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &sink)?;
+    start(&[&sink])
+}
+
+fn add_video_branch(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
+    shared.has_video.store(true, Relaxed);
+    let queue = make("queue")?;
+    queue.set_property("max-size-buffers", 0u32);
+    queue.set_property("max-size-time", 0u64);
+    queue.set_property("max-size-bytes", COMPRESSED_BYTES);
+    let ahead = Arc::clone(shared);
+    queue.connect("overrun", false, move |_| {
+        ahead.video_is_ahead.store(true, Relaxed);
+        None
+    });
+    let decoder = video_decoder_for(caps)
+        .ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
+    let convert = make("videoconvert")?;
+    let i420 = capsfilter(&gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build())?;
+    let deinterlace = make("deinterlace")?;
+    deinterlace.set_property_from_str("fields", "top");
+    deinterlace.set_property_from_str("method", "yadif");
+    let flip = make("videoflip")?;
+    flip.set_property_from_str("video-direction", "auto");
+    let scale = make("videoscale")?;
+    let convert_again = make("videoconvert")?;
+    let fixed = capsfilter(&progressive_i420().build())?;
+    let sink = gst_app::AppSink::builder().sync(false).max_buffers(1).build();
+    sink.set_property("enable-last-sample", false);
+    sink.set_callbacks(frame_callbacks(shared, &fixed));
+    let sink = sink.upcast::<gst::Element>();
+
+    let mut chain = vec![&queue];
+    let parser = parser_for(caps);
+    chain.extend(&parser);
+    chain.extend([
+        &decoder, &convert, &i420, &deinterlace, &flip, &scale, &convert_again, &fixed, &sink,
+    ]);
+    add_chain(pipeline, &chain)?;
+    chain.reverse();
+    start(&chain)?;
+    link(pad, &queue)
+}
+
+fn capsfilter(caps: &gst::Caps) -> Result<gst::Element, Error> {
+    let filter = make("capsfilter")?;
+    filter.set_property("caps", caps);
+    Ok(filter)
+}
+
+/// Interlaced pictures that slipped past the deinterlacer must not get on.
+fn progressive_i420() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
+    gst_video::VideoCapsBuilder::new()
+        .format(gst_video::VideoFormat::I420)
+        .field("interlace-mode", "progressive")
+}
+
+/// Turns decoded buffers into frames on the bounded queue. The first frame
+/// fixes size, pixel shape and colours for the whole run.
+fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSinkCallbacks {
+    let (on_frame, on_eos) = (Arc::clone(shared), Arc::clone(shared));
+    let fixed = fixed.downgrade();
+    let mut first: Option<gst_video::VideoInfo> = None;
+    gst_app::AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
+            let info = gst_video::VideoInfo::from_caps(caps)
+                .map_err(|_| gst::FlowError::NotNegotiated)?;
+            if first.is_none() {
+                if let Some(filter) = fixed.upgrade() {
+                    let caps = progressive_i420()
+                        .width(i32::try_from(info.width()).unwrap_or(i32::MAX))
+                        .height(i32::try_from(info.height()).unwrap_or(i32::MAX))
+                        .pixel_aspect_ratio(info.par())
+                        .field("colorimetry", info.colorimetry().to_string())
+                        .build();
+                    filter.set_property("caps", caps);
+                }
+                first = Some(info.clone());
+            }
+            let sender = on_frame.frames.lock().clone().ok_or(gst::FlowError::Eos)?;
+            match to_frame(&sample, info, &on_frame) {
+                Some(frame) => {
+                    on_frame.decoded.fetch_add(1, Relaxed);
+                    sender.send(frame).map_err(|_| gst::FlowError::Eos)?;
+                }
+                None => tracing::trace!("frame before the start of the stream"),
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .eos(move |_| {
+            on_eos.frames.take();
+        })
+        .build()
+}
+
+fn to_frame(sample: &gst::Sample, info: gst_video::VideoInfo, shared: &Shared) -> Option<Frame> {
+    let buffer = sample.buffer_owned()?;
+    let raw = running_time(sample, buffer.pts()?)?;
+    let duration = buffer.duration().map(gst::ClockTime::nseconds);
+    if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
+        shared.damaged.fetch_add(1, Relaxed);
+    }
+    let mut pts = shared.clock.lock().map(0, raw, duration.unwrap_or(0))?;
+    // Broken streams repeat timestamps; containers want each frame its own.
+    let last = shared.last_pts.load(Relaxed);
+    if shared.decoded.load(Relaxed) > 0 && pts.0 <= last {
+        pts.0 = last + 1_000_000;
+    }
+    shared.last_pts.store(pts.0, Relaxed);
+    Some(Frame { pts, duration, buffer, info })
+}
+
+/// Running time of `pts` in the sample's segment, in nanoseconds; negative
+/// before the segment starts.
+pub(super) fn running_time(sample: &gst::Sample, pts: gst::ClockTime) -> Option<i64> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    match segment.to_running_time_full(pts)? {
+        gst::Signed::Positive(t) => i64::try_from(t.nseconds()).ok(),
+        gst::Signed::Negative(t) => i64::try_from(t.nseconds()).ok().map(|t| -t),
+    }
+}
