@@ -112,9 +112,9 @@ impl Source {
         let pipeline = gst::Pipeline::new();
         let filesrc = make("filesrc")?;
         filesrc.set_property("location", path);
-        pipeline.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
         if is_video(&container) {
             // A bare elementary stream: there is nothing to demultiplex.
+            pipeline.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
             let pad = filesrc.static_pad("src").ok_or(Error::Map)?;
             add_video_branch(&pipeline, &pad, &container, &shared)?;
         } else {
@@ -425,7 +425,7 @@ fn add_video_branch(
     let scale = make("videoscale")?;
     let convert_again = make("videoconvert")?;
     let fixed = capsfilter(&progressive_i420().build())?;
-    let sink = gst_app::AppSink::builder().sync(false).max_buffers(1).build();
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
     sink.set_property("enable-last-sample", false);
     sink.set_callbacks(frame_callbacks(shared, &fixed));
     let sink = sink.upcast::<gst::Element>();

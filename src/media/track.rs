@@ -1,0 +1,321 @@
+//! A track beside the video (sound, subtitles, teletext): copied to the output
+//! as it is where the container can hold it, else, for sound, converted to AAC.
+//!
+//! Each track runs in a pipeline of its own, `appsrc - parser [- decoder - AAC
+//! encoder] - appsink`, so that a broken one ends alone: the video goes on and
+//! the summary says why.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::elements::{add_chain, audio_decoder_for, codec_name, make, parser_for};
+use super::source::running_time;
+use super::{Container, Error};
+use crate::clock::MediaClock;
+use crate::sync_cell::Locked;
+
+/// Packets that may wait for the multiplexer. Sound runs ahead of the picture
+/// by what the classifier and the encoder hold back: seconds, not minutes.
+const READY_PACKETS: usize = 8192;
+/// Bytes that may wait for the parser.
+const WAITING_BYTES: u64 = 32 << 20;
+/// Bit rate of converted sound, per second.
+const AAC_BITS: i32 = 192_000;
+
+/// What became of a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrackFate {
+    /// Reached the output unchanged.
+    Copied,
+    /// Reached the output converted to AAC.
+    Transcoded,
+    /// Did not reach the output, or only in part.
+    Dropped(String),
+}
+
+/// One track on its way from the demultiplexer to the multiplexer.
+#[derive(Debug)]
+pub struct Track {
+    lane: usize,
+    /// What it is, for people: `AAC (eng)`.
+    pub name: String,
+    /// True for sound.
+    pub is_audio: bool,
+    container: Container,
+    chain: Locked<Option<Chain>>,
+    ended: Locked<bool>,
+    ready: Receiver<gst::Sample>,
+    first: Locked<Option<gst::Sample>>,
+    state: Arc<State>,
+}
+
+/// What the chain's own threads write.
+#[derive(Debug, Default)]
+struct State {
+    /// Gone once no further packet will be ready.
+    sender: Locked<Option<Sender<gst::Sample>>>,
+    fault: Locked<Option<String>>,
+    converted: AtomicBool,
+}
+
+impl State {
+    fn fail(&self, why: &str) {
+        self.fault.lock().get_or_insert_with(|| why.to_owned());
+        self.sender.take();
+    }
+}
+
+#[derive(Debug)]
+struct Chain {
+    pipeline: gst::Pipeline,
+    input: gst_app::AppSrc,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl Track {
+    /// Decides whether a track can be copied or must be converted.
+    ///
+    /// # Errors
+    /// The reason why it must be left out.
+    pub(super) fn plan(
+        lane: usize,
+        caps: &gst::Caps,
+        pad: &gst::Pad,
+        container: Container,
+    ) -> Result<Self, String> {
+        let media = caps.structure(0).map_or("", |s| s.name().as_str()).to_owned();
+        let is_audio = media.starts_with("audio/");
+        let name = name_of(caps, pad);
+        if !is_audio && carriage(caps, container) == Carriage::Convert {
+            return Err(format!("{name}: {} files cannot hold it", container.name()));
+        }
+        let (sender, receiver) = bounded(READY_PACKETS);
+        Ok(Self {
+            lane,
+            name,
+            is_audio,
+            container,
+            chain: Locked::default(),
+            ended: Locked::new(false),
+            ready: receiver,
+            first: Locked::default(),
+            state: Arc::new(State { sender: Locked::new(Some(sender)), ..State::default() }),
+        })
+    }
+
+    /// Takes a packet from the demultiplexer. Never fails: a fault is kept for
+    /// [`Track::fate`] and the rest of the track is discarded.
+    pub(super) fn push(&self, sample: &gst::Sample, clock: &Locked<MediaClock>) {
+        let Some(packet) = sample.buffer() else { return };
+        let mut buffer = packet.copy();
+        {
+            let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
+            let raw = packet.pts().and_then(|pts| running_time(sample, pts));
+            let pts = raw.map(|raw| clock.lock().map(self.lane, raw, length));
+            let meta = buffer.make_mut();
+            meta.set_dts(None);
+            match pts {
+                Some(Some(pts)) => meta.set_pts(gst::ClockTime::from_nseconds(pts.0)),
+                Some(None) => return,
+                None => meta.set_pts(None),
+            }
+        }
+        if self.state.fault.lock().is_some() || *self.ended.lock() {
+            return;
+        }
+        let mut chain = self.chain.lock();
+        if chain.is_none() {
+            let caps = sample.caps_owned().unwrap_or_else(gst::Caps::new_empty);
+            match self.build(correct_caps(caps, packet)) {
+                Ok(built) => *chain = Some(built),
+                Err(error) => return self.state.fail(&error.to_string()),
+            }
+        }
+        let input = chain.as_ref().map(|c| c.input.clone());
+        drop(chain);
+        if let Some(input) = input {
+            // A refused packet means the chain has failed; its bus says why.
+            let _ = input.push_buffer(buffer);
+        }
+    }
+
+    /// Marks the end of the track.
+    pub(super) fn end(&self) {
+        *self.ended.lock() = true;
+        match &*self.chain.lock() {
+            Some(chain) => {
+                let _ = chain.input.end_of_stream();
+            }
+            None => {
+                self.state.sender.take();
+            }
+        }
+    }
+
+    fn build(&self, caps: gst::Caps) -> Result<Chain, Error> {
+        let carriage = carriage(&caps, self.container);
+        let wanted = match carriage {
+            Carriage::Copy => self.container.sink_caps().intersect(&essence(&caps)),
+            Carriage::Convert => self.container.sink_caps().intersect(&aac()),
+        };
+        let input = gst_app::AppSrc::builder()
+            .caps(&caps)
+            .format(gst::Format::Time)
+            .max_bytes(WAITING_BYTES)
+            .block(true)
+            .build();
+        let output =
+            gst_app::AppSink::builder().caps(&wanted).sync(false).async_(false).build();
+        let pipeline = gst::Pipeline::new();
+        let mut chain: Vec<gst::Element> = vec![input.clone().upcast()];
+        chain.extend(parser_for(&caps));
+        if carriage == Carriage::Convert {
+            self.state.converted.store(true, Relaxed);
+            if !caps.structure(0).is_some_and(|s| s.name() == "audio/x-raw") {
+                let codec = codec_name(&caps);
+                chain.push(audio_decoder_for(&caps).ok_or(Error::NoDecoder { codec })?);
+            }
+            let encoder = make("avenc_aac")?;
+            encoder.set_property("bitrate", AAC_BITS);
+            chain.extend([make("audioconvert")?, make("audioresample")?, encoder]);
+            chain.push(make("aacparse")?);
+        }
+        chain.push(output.clone().upcast());
+        add_chain(&pipeline, &chain.iter().collect::<Vec<_>>())?;
+
+        let (on_packet, on_eos) = (Arc::clone(&self.state), Arc::clone(&self.state));
+        output.set_callbacks(
+            gst_app::AppSinkCallbacks::builder()
+                .new_sample(move |sink| {
+                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    let sender = on_packet.sender.lock().clone().ok_or(gst::FlowError::Eos)?;
+                    sender.send(sample).map_err(|_| gst::FlowError::Eos)?;
+                    Ok(gst::FlowSuccess::Ok)
+                })
+                .eos(move |_| {
+                    on_eos.sender.take();
+                })
+                .build(),
+        );
+        let on_error = Arc::clone(&self.state);
+        pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
+            if let gst::MessageView::Error(e) = message.view() {
+                on_error.fail(&e.error().to_string());
+            }
+            gst::BusSyncReply::Drop
+        });
+        pipeline
+            .set_state(gst::State::Playing)
+            .map_err(|e| Error::pipeline("starting a track", e))?;
+        Ok(Chain { pipeline, input })
+    }
+
+    /// Waits for the first packet that is ready for the multiplexer, the end of
+    /// the track, or until `give_up` says so.
+    pub(super) fn wait_for_first_packet(&self, give_up: impl Fn() -> bool) {
+        let mut first = self.first.lock();
+        while first.is_none() {
+            match self.ready.recv_timeout(Duration::from_millis(20)) {
+                Ok(sample) => *first = Some(sample),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.state.fail("it is declared but holds no data");
+                }
+                Err(RecvTimeoutError::Timeout) if give_up() => {
+                    return self.state.fail("it holds no data near the start");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Media type of the packets, known once the first one has come.
+    pub(super) fn first_caps(&self) -> Option<gst::Caps> {
+        self.first.lock().as_ref().and_then(|s| s.caps_owned())
+    }
+
+    /// The next packet. `Err(true)` at the end, `Err(false)` after `timeout`.
+    pub(super) fn next(&self, timeout: Duration) -> Result<gst::Sample, bool> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        self.ready.recv_timeout(timeout).map_err(|e| e == RecvTimeoutError::Disconnected)
+    }
+
+    /// What became of the track.
+    pub fn fate(&self) -> TrackFate {
+        match (&*self.state.fault.lock(), self.state.converted.load(Relaxed)) {
+            (Some(why), _) => TrackFate::Dropped(why.trim_end_matches('.').to_owned()),
+            (None, true) => TrackFate::Transcoded,
+            (None, false) => TrackFate::Copied,
+        }
+    }
+}
+
+/// How a track can reach a container.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carriage {
+    Copy,
+    Convert,
+}
+
+fn carriage(caps: &gst::Caps, container: Container) -> Carriage {
+    if container.sink_caps().can_intersect(&essence(caps)) { Carriage::Copy } else { Carriage::Convert }
+}
+
+fn aac() -> gst::Caps {
+    gst::Caps::builder("audio/mpeg").field("mpegversion", 4i32).build()
+}
+
+/// What identifies a format, without what a parser can convert.
+fn essence(caps: &gst::Caps) -> gst::Caps {
+    let Some(s) = caps.structure(0) else { return gst::Caps::new_empty() };
+    let mut core = gst::Structure::new_empty(s.name());
+    for field in ["mpegversion", "layer", "format", "layout"] {
+        if let Ok(value) = s.value(field) {
+            core.set_value(field, value.clone());
+        }
+    }
+    gst::Caps::from(core)
+}
+
+/// Some broadcasters' tables call AAC an MPEG audio layer. The two are told
+/// apart by the sync word: an ADTS header has layer 0, which MPEG audio has not
+/// (ISO/IEC 13818-7, 6.2).
+fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Caps {
+    let claims_mpeg_audio = caps.structure(0).is_some_and(|s| {
+        s.name() == "audio/mpeg" && s.get::<i32>("mpegversion").is_ok_and(|v| v == 1)
+    });
+    let adts = packet.map_readable().is_ok_and(|data| {
+        matches!(data.as_slice(), [0xFF, second, ..] if second & 0xF6 == 0xF0)
+    });
+    if claims_mpeg_audio && adts {
+        gst::Caps::builder("audio/mpeg")
+            .field("mpegversion", 4i32)
+            .field("stream-format", "adts")
+            .build()
+    } else {
+        caps
+    }
+}
+
+fn name_of(caps: &gst::Caps, pad: &gst::Pad) -> String {
+    let codec = codec_name(caps);
+    let language = pad
+        .sticky_event::<gst::event::Tag>(0)
+        .and_then(|e| e.tag().get::<gst::tags::LanguageCode>().map(|l| l.get().to_owned()));
+    match language {
+        Some(language) => format!("{codec} ({language})"),
+        None => codec,
+    }
+}
