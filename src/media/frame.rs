@@ -41,6 +41,12 @@ impl Frame {
         f64::from(par.numer()) / f64::from(par.denom())
     }
 
+    /// Frames per second, when the rate is constant and known.
+    pub fn frame_rate(&self) -> Option<f64> {
+        let fps = self.info.fps();
+        (fps.numer() > 0).then(|| f64::from(fps.numer()) / f64::from(fps.denom()))
+    }
+
     /// Lends the pixels to `look`.
     ///
     /// # Errors

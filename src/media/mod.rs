@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
-pub use output::{Container, Encoder, Output, OutputEvent};
+pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
 

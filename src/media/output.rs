@@ -211,7 +211,7 @@ impl Output {
     /// waiting while the queue is full. Captions and other metadata go along.
     ///
     /// # Errors
-    /// When the encoder has stopped; [`Output::poll`] tells why.
+    /// When the encoder has stopped; [`OutputHandle::poll`] tells why.
     pub fn push(
         &self,
         frame: &Frame,
@@ -245,19 +245,9 @@ impl Output {
         let _ = self.video.end_of_stream();
     }
 
-    /// The next thing the output has to report, waiting at most `timeout`.
-    pub fn poll(&self, timeout: Duration) -> Option<OutputEvent> {
-        let timeout = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).ok()?);
-        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
-        match self.pipeline.bus()?.timed_pop_filtered(timeout, &wanted)?.view() {
-            gst::MessageView::Error(e) => Some(OutputEvent::Failed(describe(e))),
-            _ => Some(OutputEvent::Done),
-        }
-    }
-
-    /// Frames that left the encoder so far.
-    pub fn frames_encoded(&self) -> u64 {
-        self.counters.encoded.load(Relaxed)
+    /// A view of the output for whoever watches over the run.
+    pub fn handle(&self) -> OutputHandle {
+        OutputHandle { pipeline: self.pipeline.clone(), counters: Arc::clone(&self.counters) }
     }
 
     /// Closes the file.
@@ -274,6 +264,36 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Watches an [`Output`] from another thread.
+#[derive(Clone, Debug)]
+pub struct OutputHandle {
+    pipeline: gst::Pipeline,
+    counters: Arc<Counters>,
+}
+
+impl OutputHandle {
+    /// The next thing the output has to report, waiting at most `timeout`.
+    pub fn poll(&self, timeout: Duration) -> Option<OutputEvent> {
+        let timeout = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).ok()?);
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        match self.pipeline.bus()?.timed_pop_filtered(timeout, &wanted)?.view() {
+            gst::MessageView::Error(e) => Some(OutputEvent::Failed(describe(e))),
+            _ => Some(OutputEvent::Done),
+        }
+    }
+
+    /// Frames that left the encoder so far.
+    pub fn frames_encoded(&self) -> u64 {
+        self.counters.encoded.load(Relaxed)
+    }
+
+    /// Stops writing at once; whoever waits for the encoder goes on.
+    pub fn abort(&self) {
+        self.counters.closed.store(true, Relaxed);
+        let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 

@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gstreamer as gst;
@@ -131,14 +132,18 @@ impl Source {
         }
         let source = Self { path: path.to_owned(), pipeline, shared };
         source.pipeline.set_state(gst::State::Playing).map_err(|_| {
-            let why = source.poll(gst::ClockTime::ZERO).map(|e| format!("{e:?}"));
+            let why = match source.poll(Duration::ZERO) {
+                Some(SourceEvent::Failed(why)) => Some(why),
+                _ => None,
+            };
             not(why.unwrap_or_else(|| "cannot be opened".to_owned()))
         })?;
         Ok((source, receiver))
     }
 
     /// The next thing the source has to report, waiting at most `timeout`.
-    pub fn poll(&self, timeout: gst::ClockTime) -> Option<SourceEvent> {
+    pub fn poll(&self, timeout: Duration) -> Option<SourceEvent> {
+        let timeout = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).ok()?);
         let bus = self.pipeline.bus()?;
         let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
         let message = bus.timed_pop_filtered(timeout, &wanted)?;
