@@ -1,0 +1,341 @@
+//! Runs a job: starts the threads, connects the queues, watches over them and
+//! ends them. The only place that sees every part.
+//!
+//! ```text
+//! source ─frames─▶ compositor ─samples─▶ analyst
+//!                      ▲  │                 │
+//!                      └──┼───annotations───┘
+//!                         ▼
+//!                      output
+//! ```
+//!
+//! Shutdown is closing queues: the source closes the frames, the compositor
+//! drains and closes the samples, the analyst closes the annotations, the
+//! compositor ends the output.
+
+mod analyst;
+mod compositor;
+mod event_log;
+mod summary;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::bounded;
+
+use crate::config::Config;
+use crate::explain::choose;
+use crate::frame::Pts;
+use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
+use crate::model::{Classifier, Model, Options, Places};
+use crate::timeline::events;
+use analyst::{Analyst, AnalystCounters};
+use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch, temporary};
+use event_log::{About, EventLog};
+pub use summary::{Summary, TrackReport};
+
+/// How often the supervisor looks around.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a part may take to stop once told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks a running job to stop; what was written is finished properly.
+pub type StopFlag = Arc<AtomicBool>;
+
+/// A recording to annotate.
+#[derive(Clone, Debug)]
+pub struct Annotate {
+    /// The recording.
+    pub input: PathBuf,
+    /// The annotated recording; its extension chooses the container.
+    pub output: PathBuf,
+    /// Where to write the events, if anywhere.
+    pub events: Option<PathBuf>,
+    /// Programme of a transport stream; the first when unset.
+    pub program: Option<u32>,
+    /// Everything else.
+    pub config: Config,
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Frames painted.
+    pub frames: u64,
+    /// Stream time reached.
+    pub reached: Pts,
+    /// Length of the recording, when known.
+    pub total: Option<Pts>,
+}
+
+/// A classifier ready for a job, and which class it explains.
+pub struct Prepared {
+    classifier: Classifier,
+    model: Model,
+    choice: crate::explain::ClassChoice,
+}
+
+/// Loads the model a configuration names and finds the class to explain.
+///
+/// # Errors
+/// When the model, the library or the class cannot be had.
+pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let model = Model::find(&config.model.name, &Places::from_env())?;
+    let options = Options {
+        library: given(&config.model.onnxruntime).map(PathBuf::from),
+        threads: config.model.threads,
+        provider: config.model.provider.clone(),
+        head: given(&config.model.head),
+        ..Options::default()
+    };
+    let classifier = Classifier::load(&model, &options)?;
+    if let Some(why) = classifier.why_no_map() {
+        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    }
+    let head = &classifier.heads()[classifier.explained_head()];
+    let choice = choose(&head.labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, choice })
+}
+
+/// Annotates a recording from end to end, calling `report` now and then.
+///
+/// Whatever ends the run, frames already painted end up in a playable file
+/// under the output's own name; [`Summary::reason`] says what ended it early.
+///
+/// # Errors
+/// When nothing could be written at all.
+pub fn annotate(
+    job: &Annotate,
+    prepared: Prepared,
+    stop: &StopFlag,
+    report: &mut dyn FnMut(Progress),
+) -> anyhow::Result<Summary> {
+    let begun = Instant::now();
+    media::init()?;
+    let container = Container::of(&job.output)?;
+    let about = about(job, &prepared);
+    let options = SourceOptions { program: job.program, container };
+    let (source, frames) = Source::open(&job.input, &options)?;
+    let source = Arc::new(source);
+    let events = job.events.as_ref().map(|path| EventLog::create(path, about)).transpose()?;
+
+    let (samples, from_compositor) = bounded(OUTSTANDING);
+    let (annotations, from_analyst) = bounded(OUTSTANDING + 1);
+    let counters = Arc::new(AnalystCounters::default());
+    let analyst =
+        Analyst::new(prepared.classifier, prepared.model.spec.input, prepared.choice, &job.config);
+    let counted = Arc::clone(&counters);
+    let analyst = spawn("analyst", move || analyst.run(&from_compositor, &annotations, &counted))?;
+    let watch = Arc::new(Watch::default());
+    let compositor = Compositor::new(
+        Job {
+            source: Arc::clone(&source),
+            container,
+            path: temporary(&job.output),
+            config: job.config.clone(),
+            events,
+        },
+        Arc::clone(&watch),
+        samples,
+        from_analyst,
+    );
+    let compositor = spawn("compositor", move || compositor.run(frames))?;
+
+    let supervisor = Supervisor {
+        source: Arc::clone(&source),
+        watch,
+        counters: Arc::clone(&counters),
+        stop: Arc::clone(stop),
+        patience: Duration::from_secs_f64(job.config.limits.stall_timeout_s),
+        last: (0, Instant::now()),
+        reason: None,
+        interrupted: false,
+    };
+    let ended = supervisor.run(compositor, report)?;
+    let classifier_failure = join(analyst)?;
+    finish(job, container, &source, &counters, ended, classifier_failure, begun)
+}
+
+fn about(job: &Annotate, prepared: &Prepared) -> About {
+    About {
+        input: job.input.display().to_string(),
+        model_name: prepared.model.spec.name.clone(),
+        model_version: prepared.model.spec.version.clone(),
+        model_sha256: prepared.classifier.sha256().to_owned(),
+        onnxruntime: prepared.classifier.runtime_version().to_owned(),
+        provider: prepared.classifier.provider().to_owned(),
+        settings: job.config.clone(),
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .with_context(|| format!("cannot start the {name} thread"))
+}
+
+fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+    let name = thread.thread().name().unwrap_or("worker").to_owned();
+    thread.join().map_err(|_| anyhow::anyhow!("the {name} broke down; this is a bug in Heatcast"))
+}
+
+/// Watches over a running job from the calling thread.
+struct Supervisor {
+    source: Arc<Source>,
+    watch: Arc<Watch>,
+    counters: Arc<AnalystCounters>,
+    stop: StopFlag,
+    patience: Duration,
+    /// Sum of all progress, and when it last grew.
+    last: (u64, Instant),
+    reason: Option<String>,
+    interrupted: bool,
+}
+
+/// How a run ended.
+struct Ended {
+    composed: Composed,
+    frames: u64,
+    duration: Pts,
+    encoded: u64,
+    reason: Option<String>,
+    interrupted: bool,
+}
+
+impl Supervisor {
+    fn run(
+        mut self,
+        compositor: JoinHandle<Composed>,
+        report: &mut dyn FnMut(Progress),
+    ) -> anyhow::Result<Ended> {
+        let mut written = false;
+        while !(compositor.is_finished() && (written || self.watch.output.get().is_none())) {
+            match self.source.poll(TICK) {
+                Some(SourceEvent::Failed(why)) => self.end(why)?,
+                Some(SourceEvent::Eos) | None => {}
+            }
+            if self.stop.load(Relaxed) && !self.interrupted {
+                self.interrupted = true;
+                self.end("stopped on request".to_owned())?;
+            }
+            if let Some(output) = self.watch.output.get() {
+                match output.poll(if compositor.is_finished() { TICK } else { Duration::ZERO }) {
+                    Some(OutputEvent::Done) => written = true,
+                    Some(OutputEvent::Failed(why)) => {
+                        written = true;
+                        output.abort();
+                        self.end(format!("the output cannot be written: {why}"))?;
+                    }
+                    None => {}
+                }
+            }
+            if self.is_stalled() {
+                let seconds = self.patience.as_secs_f64();
+                if let Some(output) = self.watch.output.get() {
+                    output.finish_now();
+                }
+                written = true;
+                self.end(format!("nothing moved for {seconds:.0} seconds"))?;
+            }
+            report(Progress {
+                frames: self.watch.painted.load(Relaxed),
+                reached: Pts(self.watch.reached.load(Relaxed)),
+                total: self.source.duration().map(Pts),
+            });
+        }
+        let mut composed = join(compositor)?;
+        let encoded = self.watch.output.get().map_or(0, media::OutputHandle::frames_encoded);
+        if let Some(output) = &mut composed.output {
+            output.close();
+        }
+        Ok(Ended {
+            composed,
+            frames: self.watch.painted.load(Relaxed),
+            duration: Pts(self.watch.reached.load(Relaxed)),
+            encoded,
+            reason: self.reason,
+            interrupted: self.interrupted,
+        })
+    }
+
+    /// Ends the input; the first reason counts.
+    fn end(&mut self, reason: String) -> anyhow::Result<()> {
+        self.reason.get_or_insert(reason);
+        let source = Arc::clone(&self.source);
+        // A wedged element must not wedge the supervisor.
+        let stopping = spawn("stop", move || source.stop())?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while !stopping.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn is_stalled(&mut self) -> bool {
+        let encoded = self.watch.output.get().map_or(0, media::OutputHandle::frames_encoded);
+        let sum = self.source.frames_decoded()
+            + self.watch.painted.load(Relaxed)
+            + self.counters.analysed.load(Relaxed)
+            + encoded;
+        if sum != self.last.0 {
+            self.last = (sum, Instant::now());
+        }
+        self.last.1.elapsed() > self.patience
+    }
+}
+
+/// Names the files, or removes them when there is nothing in them, and sums up.
+fn finish(
+    job: &Annotate,
+    container: Container,
+    source: &Source,
+    counters: &AnalystCounters,
+    ended: Ended,
+    classifier_failure: Option<String>,
+    begun: Instant,
+) -> anyhow::Result<Summary> {
+    let Ended { composed, frames, duration, encoded, reason, interrupted } = ended;
+    let reason = reason.or_else(|| composed.result.err().map(|e| format!("{e:#}")));
+    let part = temporary(&job.output);
+    if encoded == 0 {
+        if let Some(events) = composed.events {
+            events.discard();
+        }
+        let _ = std::fs::remove_file(&part);
+        bail!(reason.unwrap_or_else(|| format!("{}: no frame came", job.input.display())));
+    }
+    std::fs::rename(&part, &job.output)
+        .with_context(|| format!("cannot name the output {}", job.output.display()))?;
+    let analysed = counters.analysed.load(Relaxed);
+    if let Some(log) = composed.events {
+        log.finish(&events::End { frames, analysed, duration, reason: reason.as_deref() })?;
+    }
+    Ok(summary::sum_up(summary::Facts {
+        job,
+        container,
+        source,
+        counters,
+        frames,
+        encoded,
+        duration,
+        wall: begun.elapsed(),
+        output_size: composed.output.as_ref().map(media::Output::size),
+        reason,
+        interrupted,
+        classifier_failure,
+    }))
+}
+
+/// Bytes of a file, zero when it cannot be asked.
+fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |m| m.len())
+}
