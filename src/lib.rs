@@ -2,3 +2,5 @@
 
 pub mod annotation;
 pub mod frame;
+pub mod preprocess;
+pub mod sampling;
