@@ -242,7 +242,8 @@ impl Preprocessor {
     ) -> Vec<u8> {
         small.clear();
         small.resize(inner.width * inner.height, 128);
-        let (width, height) = (width.min(size.width as f64 - x), height.min(size.height as f64 - y));
+        let (width, height) =
+            (width.min(size.width as f64 - x), height.min(size.height as f64 - y));
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(x, y, width, height);
@@ -334,7 +335,10 @@ mod tests {
                     for v in &tensor[c * 384..][..384] {
                         let wanted = (wanted[c] + 255.0) / 255.0;
                         let padding = resize == Resize::Letterbox && *v == 0.0;
-                        assert!(padding || (v - wanted).abs() < 1.0 / 255.0, "{w}x{h} {v} {wanted}");
+                        assert!(
+                            padding || (v - wanted).abs() < 1.0 / 255.0,
+                            "{w}x{h} {v} {wanted}"
+                        );
                     }
                 }
             }
@@ -391,9 +395,9 @@ mod tests {
         for (w, h) in [(5, 3), (31, 57), (200, 99), (641, 359)] {
             let size = Size::new(w, h);
             // A gradient with texture: flat gradients hide a wrong kernel width.
-            let luma = |x: usize, y: usize| (x * 150 / w + y * 60 / h + (x * 7 + y * 13) % 40) as u8;
-            let mut picture =
-                Owned::new(size, 0, |p, x, y| if p == 0 { luma(x, y) } else { 128 });
+            let luma =
+                |x: usize, y: usize| (x * 150 / w + y * 60 / h + (x * 7 + y * 13) % 40) as u8;
+            let mut picture = Owned::new(size, 0, |p, x, y| if p == 0 { luma(x, y) } else { 128 });
             picture.colorimetry = full;
             for resize in [Resize::Stretch, Resize::Crop] {
                 let spec = InputSpec { resize, ..InputSpec::new(24, 20) };

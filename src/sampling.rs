@@ -97,9 +97,8 @@ mod tests {
     #[test]
     fn shots_are_always_sampled_and_do_not_move_the_grid() {
         let mut sampler = Sampler::new(5.0, 100);
-        let wanted: Vec<_> = (0..11)
-            .filter(|n| sampler.wants(Pts(n * 40_000_000), *n == 3))
-            .collect();
+        let wanted: Vec<_> =
+            (0..11).filter(|n| sampler.wants(Pts(n * 40_000_000), *n == 3)).collect();
         assert_eq!(wanted, [0, 3, 5, 10]);
     }
 
