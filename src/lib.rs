@@ -2,6 +2,17 @@
 
 pub mod annotation;
 pub mod clock;
+pub mod config;
+pub mod explain;
 pub mod frame;
 pub mod media;
+pub mod model;
+pub mod mpegts;
+pub mod overlay;
+pub mod pipeline;
+pub mod preprocess;
+pub mod sampling;
+pub mod shot;
+pub mod sync;
 pub mod sync_cell;
+pub mod timeline;

@@ -1,0 +1,99 @@
+//! Which class is explained, from the words a person used for it. Called when
+//! settings are read; must not know where they come from.
+
+/// The class to explain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClassChoice {
+    /// Whichever class is shown at the moment.
+    #[default]
+    Top,
+    /// Always this one, by its place among the labels.
+    Index(usize),
+}
+
+/// Nothing among the labels goes by that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no class `{asked}` among {count}{}; give a label, an index from 0, or `top`",
+    .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+)]
+pub struct UnknownClass {
+    /// What was asked for.
+    pub asked: String,
+    /// How many classes there are.
+    pub count: usize,
+    /// The label that looks most like it, if one does.
+    pub nearest: Option<String>,
+}
+
+/// Finds the class that `text` means: `top`, a label in any case, one of a
+/// label's comma-separated names (as ImageNet has them), or an index from zero.
+///
+/// Labels go before indices, so that a label `7` can be asked for; a name that
+/// several labels share means the first.
+///
+/// # Errors
+///
+/// [`UnknownClass`] when there is no such class.
+pub fn choose<L: AsRef<str>>(labels: &[L], text: &str) -> Result<ClassChoice, UnknownClass> {
+    let asked = text.trim().to_lowercase();
+    if asked == "top" {
+        return Ok(ClassChoice::Top);
+    }
+    let labels: Vec<_> = labels.iter().map(|l| l.as_ref().to_lowercase()).collect();
+    let whole = || labels.iter().position(|l| l.trim() == asked);
+    let part = || labels.iter().position(|l| names(l).any(|n| n == asked));
+    let index = || asked.parse().ok().filter(|i| *i < labels.len());
+    if !asked.is_empty()
+        && let Some(index) = whole().or_else(part).or_else(index)
+    {
+        return Ok(ClassChoice::Index(index));
+    }
+    let nearest = labels
+        .iter()
+        .flat_map(|l| names(l).chain([l.as_str()]))
+        .map(|name| (strsim::jaro_winkler(name, &asked), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned());
+    Err(UnknownClass { asked: text.trim().to_owned(), count: labels.len(), nearest })
+}
+
+fn names(label: &str) -> impl Iterator<Item = &str> {
+    label.split(',').map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: [&str; 4] = ["tench, Tinca tinca", "goldfish", "Tiger Cat", "1"];
+
+    #[test]
+    fn a_class_goes_by_its_label_its_names_or_its_index() {
+        for (text, wanted) in [
+            ("top", ClassChoice::Top),
+            (" TOP ", ClassChoice::Top),
+            ("tiger cat", ClassChoice::Index(2)),
+            ("tinca TINCA", ClassChoice::Index(0)),
+            ("tench, tinca tinca", ClassChoice::Index(0)),
+            ("0", ClassChoice::Index(0)),
+            ("1", ClassChoice::Index(3)),
+        ] {
+            assert_eq!(choose(&LABELS, text), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_gets_a_suggestion() {
+        let error = choose(&LABELS, "Goldfsh").unwrap_err();
+        assert_eq!(error.nearest.as_deref(), Some("goldfish"));
+        assert_eq!(
+            error.to_string(),
+            "no class `Goldfsh` among 4; did you mean `goldfish`?; give a label, an index from 0, or `top`"
+        );
+        for text in ["4", "-1", "", "xylophone"] {
+            assert_eq!(choose(&LABELS, text).unwrap_err().nearest, None, "{text}");
+        }
+    }
+}

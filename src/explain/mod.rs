@@ -1,0 +1,15 @@
+//! What is explained and how its evidence becomes steady heat: class choice,
+//! smoothing in time, the attended area. Used by the analyst and the timeline;
+//! must not know how maps are computed or painted.
+//!
+//! Flicker of class-activation video has two sources: the explained class
+//! switching, which [`ClassSteadier`] calms, and the map itself, which
+//! [`MapSmoother`] calms. Both start afresh at every shot.
+
+mod area;
+mod choice;
+mod smooth;
+
+pub use area::{Area, attended_area};
+pub use choice::{ClassChoice, UnknownClass, choose};
+pub use smooth::{ClassSteadier, MapSmoother};

@@ -1,0 +1,5 @@
+//! What is written down about a stream, apart from the picture: one file per
+//! format. Called by the pipeline as annotations come; must not know where the
+//! lines go.
+
+pub mod events;
