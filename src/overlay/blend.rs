@@ -9,6 +9,10 @@
 //! Sums wrap: a step down is a wrapped step up, and the sum itself stays in
 //! range as long as paint was premultiplied with the alpha beside it.
 
+use std::ops::Range;
+
+use crate::frame::{Plane, PlaneMut};
+
 /// Paint that changes nothing: only the rounding half.
 pub(super) const NEUTRAL: u16 = 128;
 
@@ -25,54 +29,138 @@ fn blended(sample: u8, alpha: u16, paint: u16) -> u8 {
     ((wide - cut).wrapping_add(paint) >> 8) as u8
 }
 
-/// Alpha and paint of one row of samples, and what to add for the next row.
+/// Alpha and paint of one line of samples, what to add for the next line, and
+/// the key row that the steps lead to.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    pub(super) alpha: Vec<u16>,
-    pub(super) paint: Vec<u16>,
-    pub(super) alpha_step: Vec<u16>,
-    pub(super) paint_step: Vec<u16>,
+    alpha: Vec<u16>,
+    paint: Vec<u16>,
+    alpha_step: Vec<u16>,
+    paint_step: Vec<u16>,
+    pub(super) next_alpha: Vec<u16>,
+    pub(super) next_paint: Vec<u16>,
 }
 
 impl Rows {
     /// Makes room for rows of `width` samples.
     pub(super) fn reserve(&mut self, width: usize) {
-        for lane in
-            [&mut self.alpha, &mut self.paint, &mut self.alpha_step, &mut self.paint_step]
-        {
+        for lane in [
+            &mut self.alpha,
+            &mut self.paint,
+            &mut self.alpha_step,
+            &mut self.paint_step,
+            &mut self.next_alpha,
+            &mut self.next_paint,
+        ] {
             lane.resize(width, 0);
         }
     }
 
-    /// Writes `src` mixed with columns `from..` of this row to `dst`, then goes
-    /// on to the next row.
-    pub(super) fn blend_and_step(&mut self, from: usize, dst: &mut [u8], src: &[u8]) {
-        let n = dst.len();
-        step_row(
-            dst,
-            &src[..n],
-            &mut self.alpha[from..][..n],
-            &mut self.paint[from..][..n],
-            &self.alpha_step[from..][..n],
-            &self.paint_step[from..][..n],
-        );
+    /// Makes all of `columns` of the key row the same.
+    pub(super) fn fill(&mut self, columns: Range<usize>, [alpha, paint]: [u16; 2]) {
+        self.next_alpha[columns.clone()].fill(alpha);
+        self.next_paint[columns].fill(paint);
+    }
+
+    /// Jumps to the key row.
+    pub(super) fn settle(&mut self, columns: Range<usize>) {
+        self.alpha[columns.clone()].copy_from_slice(&self.next_alpha[columns.clone()]);
+        self.paint[columns.clone()].copy_from_slice(&self.next_paint[columns]);
+    }
+
+    /// Sets the steps to zero.
+    pub(super) fn hold_still(&mut self, columns: Range<usize>) {
+        self.alpha_step[columns.clone()].fill(0);
+        self.paint_step[columns].fill(0);
+    }
+
+    /// Sets the steps so that `steps` of them lead to the key row.
+    pub(super) fn aim(&mut self, columns: Range<usize>, steps: usize) {
+        let c = columns;
+        aim_lane(&mut self.alpha_step[c.clone()], &self.alpha[c.clone()], &self.next_alpha[c.clone()], steps);
+        aim_lane(&mut self.paint_step[c.clone()], &self.paint[c.clone()], &self.next_paint[c], steps);
+    }
+
+    /// Writes `columns` of `count` (one or two) rows of `src` from `row` on,
+    /// mixed with the current line, to `dst`; then goes on to the next line.
+    pub(super) fn blend_and_step(
+        &mut self,
+        columns: Range<usize>,
+        row: usize,
+        count: usize,
+        src: &Plane<'_>,
+        dst: &mut PlaneMut<'_>,
+    ) {
+        let c = columns;
+        let alpha = (&mut self.alpha[c.clone()], &self.alpha_step[c.clone()]);
+        let paint = (&mut self.paint[c.clone()], &self.paint_step[c.clone()]);
+        let from = &src.row(row, c.end)[c.start..];
+        if count == 2 {
+            let (above, below) = dst.data[row * dst.stride..].split_at_mut(dst.stride);
+            let rows = [&mut above[c.clone()], &mut below[c.clone()]];
+            step_two_rows(rows, [from, &src.row(row + 1, c.end)[c.start..]], alpha, paint);
+        } else {
+            step_row(&mut dst.row_mut(row, c.end)[c.start..], from, alpha, paint);
+        }
     }
 }
+
+/// Steps of one lane; they are rounded towards zero so that they never go
+/// beyond `next`, where alpha would wrap around.
+#[inline(never)]
+fn aim_lane(step: &mut [u16], now: &[u16], next: &[u16], steps: usize) {
+    let share = (1 << 14) / i32::try_from(steps).unwrap_or(i32::MAX).max(1);
+    for (step, (now, next)) in step.iter_mut().zip(now.iter().zip(next)) {
+        *step = ((i32::from(*next) - i32::from(*now)) * share / (1 << 14)) as u16;
+    }
+}
+
+/// Fills `lane` in even steps from `from` on, to arrive at `to` just after it.
+/// Steps are rounded towards zero as in [`aim_lane`].
+pub(super) fn ramp_row(lane: &mut [u16], from: u16, to: u16) {
+    let steps = i32::try_from(lane.len()).unwrap_or(i32::MAX).max(1);
+    let share = (1 << 14) / steps;
+    let step = ((i32::from(to) - i32::from(from)) * share / (1 << 14)) as u16;
+    let at = |i: usize| from.wrapping_add(step.wrapping_mul(i as u16));
+    // A fixed length lets the compiler lay it out in lanes.
+    if let Some(lane) = lane.first_chunk_mut::<16>() {
+        *lane = std::array::from_fn(at);
+    } else if let Some(eight) = lane.first_chunk_mut::<8>() {
+        *eight = std::array::from_fn(at);
+        for (i, v) in lane.iter_mut().enumerate().skip(8) {
+            *v = at(i);
+        }
+    } else {
+        for (i, v) in lane.iter_mut().enumerate() {
+            *v = at(i);
+        }
+    }
+}
+
+/// A lane and what to add to it.
+type Stepped<'a> = (&'a mut [u16], &'a [u16]);
 
 /// One row of [`Rows::blend_and_step`]; a function of its own so that the
 /// compiler knows that the slices do not overlap.
 #[inline(never)]
-fn step_row(
-    dst: &mut [u8],
-    src: &[u8],
-    alpha: &mut [u16],
-    paint: &mut [u16],
-    alpha_step: &[u16],
-    paint_step: &[u16],
-) {
-    let lanes = alpha.iter_mut().zip(alpha_step).zip(paint.iter_mut().zip(paint_step));
+fn step_row(dst: &mut [u8], src: &[u8], alpha: Stepped<'_>, paint: Stepped<'_>) {
+    let lanes = alpha.0.iter_mut().zip(alpha.1).zip(paint.0.iter_mut().zip(paint.1));
     for ((d, s), ((a, da), (p, dp))) in dst.iter_mut().zip(src).zip(lanes) {
         *d = blended(*s, *a, *p);
+        *a = a.wrapping_add(*da);
+        *p = p.wrapping_add(*dp);
+    }
+}
+
+/// Two rows with the same paint.
+#[inline(never)]
+fn step_two_rows(dst: [&mut [u8]; 2], src: [&[u8]; 2], alpha: Stepped<'_>, paint: Stepped<'_>) {
+    let lanes = alpha.0.iter_mut().zip(alpha.1).zip(paint.0.iter_mut().zip(paint.1));
+    let [d0, d1] = dst;
+    let samples = d0.iter_mut().zip(src[0]).zip(d1.iter_mut().zip(src[1]));
+    for (((d0, s0), (d1, s1)), ((a, da), (p, dp))) in samples.zip(lanes) {
+        *d0 = blended(*s0, *a, *p);
+        *d1 = blended(*s1, *a, *p);
         *a = a.wrapping_add(*da);
         *p = p.wrapping_add(*dp);
     }

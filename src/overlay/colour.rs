@@ -1,12 +1,15 @@
 //! Colour maps: from heat to a colour, and from there to what is mixed into
 //! the samples of one plane.
 
+use serde::{Deserialize, Serialize};
+
 use crate::frame::Colorimetry;
 
 /// How heat becomes colour.
 ///
 /// The first three are perceptually ordered and safe for colour-blind viewers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Colormap {
     /// Black, violet, orange, pale yellow.
     #[default]
@@ -49,9 +52,17 @@ pub(super) const LEVELS: usize = 2048;
 /// Each entry is `[alpha, paint]`: alpha in 1/65536, and the paint already
 /// multiplied by alpha in 1/256 of a sample, plus the half that rounds the sum
 /// (see [`super::blend`]). Entry 0 leaves a sample as it is.
+#[derive(Debug)]
 pub(super) struct Ramp(pub(super) Box<[[u16; 2]; LEVELS]>);
 
 impl Ramp {
+    /// Alpha and paint of `heat`, which is clamped to 0..1.
+    pub(super) fn at(&self, heat: f32) -> [u16; 2] {
+        // `as` saturates at zero.
+        let level = (heat * (LEVELS - 1) as f32 + 0.5) as usize;
+        self.0[level.min(LEVELS - 1)]
+    }
+
     /// The ramps of Y, U and V. Alpha is `opacity * heat`, so heat fades in
     /// with the evidence instead of washing the picture out.
     pub(super) fn planes(colormap: Colormap, opacity: f32, colorimetry: Colorimetry) -> [Self; 3] {

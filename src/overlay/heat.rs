@@ -2,29 +2,35 @@
 //!
 //! A map changes with every frame, so nothing of picture size is built for it.
 //! Between two rows of cell centres heat is linear from top to bottom. Colour
-//! is therefore looked up only on *key rows*, close enough that colour between
-//! them is straight too; the rows between step from one to the next. A key row
-//! is looked up sample by sample, which costs little as key rows are few: their
-//! number depends on how much heat changes, not on the size of the picture.
+//! is therefore looked up only on *key rows*, and there only at *knots*, both
+//! close enough that colour between them is straight too; everything between is
+//! stepped to. How many there are depends on how much heat changes, not on the
+//! size of the picture.
 
-use super::blend::Rows;
+use std::ops::Range;
+
+use super::blend::{Rows, ramp_row};
 use super::colour::{LEVELS, Ramp};
 use crate::annotation::{ActivationMap, View};
 use crate::frame::{Plane, PlaneMut, Size};
 
-/// Key rows for a change of heat from 0 to 1: with 24 the chord of the
-/// crookedest colour map stays within two levels of the curve.
-const KEYS_PER_UNIT: f32 = 24.0;
+/// Key rows, or knots, for a change of heat from 0 to 1: the chords of the
+/// crookedest colour map stay within two levels of the curve.
+const KEYS_PER_UNIT: f32 = 32.0;
 
-/// Most rows from one key row to the next: bounds the sum of rounding errors
-/// of the steps to a fraction of a level.
-const MAX_STEP: usize = 32;
+/// Most steps from one key row to the next: bounds the sum of rounding errors
+/// to a fraction of a level.
+const MAX_STEPS: usize = 32;
+
+/// Most samples from one knot to the next, for the same reason.
+const MAX_KNOT: usize = 16;
+
+/// Change of heat per row below which two rows share one line of paint: each
+/// is then less than a level away from its own.
+const SLOW: f32 = 1.0 / 200.0;
 
 /// Heat below this is drawn as none: it would change no sample.
 const LEAST_HEAT: f32 = 0.5 / LEVELS as f32;
-
-/// Bits of a fixed-point heat below those that choose an entry of the ramp.
-const HEAT_SHIFT: u32 = 32 - LEVELS.ilog2();
 
 /// Where the cells of a map lie along one axis of a plane.
 ///
@@ -67,11 +73,11 @@ impl Axis {
 
     /// How far `sample` of interval `i` is from the first of its cells to the
     /// second, 0..1.
-    fn fraction(&self, i: usize, sample: usize) -> f64 {
+    fn fraction(&self, i: usize, sample: f64) -> f64 {
         if i == 0 || i == self.cells {
             return 0.0;
         }
-        (self.origin + sample as f64 * self.pitch - (i - 1) as f64).clamp(0.0, 1.0)
+        (self.origin + sample * self.pitch - (i - 1) as f64).clamp(0.0, 1.0)
     }
 }
 
@@ -83,6 +89,8 @@ pub(super) struct HeatPainter {
     across: Axis,
     down: Axis,
     rows: Rows,
+    /// Samples from one knot to the next.
+    knot: usize,
     /// Heat of the cells along one row of the picture.
     line: Vec<f32>,
     /// Neighbouring intervals with heat in the current band of rows.
@@ -122,6 +130,7 @@ impl HeatPainter {
         self.across.lay(self.across.cells, view.x, view.width, size.width);
         self.down.lay(self.down.cells, view.y, view.height, size.height);
         self.rows.reserve(size.width);
+        self.knot = steps_within(MAX_KNOT, self.steepest_across() * self.across.pitch as f32);
         let (top, bottom) = (self.down.bounds[0], self.down.bounds[self.down.cells + 1]);
         super::copy_rows(src, dst, 0..top, 0..size.width);
         for band in 0..=self.down.cells {
@@ -141,6 +150,12 @@ impl HeatPainter {
             self.paint_band(ramp, band, steepest, src, dst);
         }
         super::copy_rows(src, dst, bottom..size.height, 0..size.width);
+    }
+
+    /// The largest change of heat from one cell to the next in a row.
+    fn steepest_across(&self) -> f32 {
+        let rows = self.map.chunks_exact(self.across.cells);
+        rows.flat_map(|row| row.windows(2)).map(|w| (w[0] - w[1]).abs()).fold(0.0, f32::max)
     }
 
     /// Finds the runs of intervals with heat between the two rows of cells of
@@ -177,31 +192,64 @@ impl HeatPainter {
             return;
         }
         let per_row = steepest * self.down.pitch as f32;
-        let step = ((1.0 / (KEYS_PER_UNIT * per_row)) as usize).clamp(1, MAX_STEP);
-        let mut key = start;
-        self.look_up_row(ramp, band, key, 0);
-        while key < end {
-            // The last row of a band is a key row: the next one lies beyond the
-            // bend at the cell centres.
-            let next = (key + step).min(end - 1);
+        // Rows that share a line of paint, and the lines of this band.
+        let hold = if per_row < SLOW { 2 } else { 1 };
+        let lines = (end - start).div_ceil(hold);
+        let middle = |line: usize| (start + line * hold) as f64 + (hold - 1) as f64 / 2.0;
+        let apart = steps_within(MAX_STEPS, per_row * hold as f32);
+        let mut key = 0;
+        self.look_up_row(ramp, band, middle(0));
+        self.settle();
+        while key < lines {
+            // The last line of a band is a key row: the next one lies beyond
+            // the bend at the cell centres.
+            let next = (key + apart).min(lines - 1);
             if next > key {
-                self.look_up_row(ramp, band, next, next - key);
+                self.look_up_row(ramp, band, middle(next));
+                for i in 0..self.runs.len() {
+                    let columns = self.columns(self.runs[i]);
+                    self.rows.aim(columns, next - key);
+                }
+            } else {
+                self.hold_still();
             }
-            for row in key..next.max(key + 1) {
-                for &[first, last] in &self.runs {
-                    let (x0, x1) = (self.across.bounds[first], self.across.bounds[last + 1]);
-                    let from = &src.row(row, x1)[x0..];
-                    self.rows.blend_and_step(x0, &mut dst.row_mut(row, x1)[x0..], from);
+            let until = next.max(key + 1);
+            for line in key..until {
+                let row = start + line * hold;
+                let count = hold.min(end - row);
+                for i in 0..self.runs.len() {
+                    let columns = self.columns(self.runs[i]);
+                    self.rows.blend_and_step(columns, row, count, src, dst);
                 }
             }
-            key = next.max(key + 1);
+            key = until;
         }
     }
 
-    /// Looks colours up for `row`. With `distance` 0 the row is taken over as
-    /// it is; else the steps are set to reach it in `distance` rows.
-    fn look_up_row(&mut self, ramp: &Ramp, band: usize, row: usize, distance: usize) {
-        let t = self.down.fraction(band, row) as f32;
+    /// The samples of a run.
+    fn columns(&self, [first, last]: [usize; 2]) -> Range<usize> {
+        self.across.bounds[first]..self.across.bounds[last + 1]
+    }
+
+    /// Takes the looked-up row over as it is.
+    fn settle(&mut self) {
+        for &run in &self.runs {
+            let columns = self.columns(run);
+            self.rows.settle(columns);
+        }
+    }
+
+    /// Lets the current line of paint stay as it is.
+    fn hold_still(&mut self) {
+        for &run in &self.runs {
+            let columns = self.columns(run);
+            self.rows.hold_still(columns);
+        }
+    }
+
+    /// Looks alpha and paint up at height `y` of `band`.
+    fn look_up_row(&mut self, ramp: &Ramp, band: usize, y: f64) {
+        let t = self.down.fraction(band, y) as f32;
         let [upper, lower] = self.down.cells_of(band).map(|row| row * self.across.cells);
         self.line.clear();
         self.line.extend((0..self.across.cells).map(|cell| {
@@ -210,19 +258,34 @@ impl HeatPainter {
         }));
         for &[first, last] in &self.runs {
             for i in first..=last {
-                let (x0, x1) = (self.across.bounds[i], self.across.bounds[i + 1]);
-                if x0 == x1 {
+                let (mut x, end) = (self.across.bounds[i], self.across.bounds[i + 1]);
+                let [a, b] = self.across.cells_of(i).map(|cell| self.line[cell]);
+                let heat = |x: usize| a + (b - a) * self.across.fraction(i, x as f64) as f32;
+                if a == b && x < end {
+                    let value = ramp.at(a);
+                    self.rows.fill(x..end, value);
                     continue;
                 }
-                let [a, b] = self.across.cells_of(i).map(|cell| f64::from(self.line[cell]));
-                let slope = if a == b { 0.0 } else { (b - a) * self.across.pitch };
-                let start = a + (b - a) * self.across.fraction(i, x0);
-                if distance == 0 {
-                    look_up(ramp, start, slope, &mut self.rows, x0, x1);
-                } else {
-                    step_towards(ramp, start, slope, &mut self.rows, [x0, x1], distance);
+                let mut from = ramp.at(heat(x.min(end)));
+                while x < end {
+                    // At the last knot heat has reached the next cell centre.
+                    let next = (x + self.knot).min(end);
+                    let to = ramp.at(heat(next));
+                    ramp_row(&mut self.rows.next_alpha[x..next], from[0], to[0]);
+                    ramp_row(&mut self.rows.next_paint[x..next], from[1], to[1]);
+                    (x, from) = (next, to);
                 }
             }
         }
     }
+}
+
+/// How many steps of `change` each keep within one chord: a power of two, at
+/// most `most`.
+fn steps_within(most: usize, change: f32) -> usize {
+    let mut steps = most;
+    while steps > 1 && steps as f32 * change * KEYS_PER_UNIT > 1.0 {
+        steps /= 2;
+    }
+    steps
 }
