@@ -62,6 +62,15 @@ impl Rows {
         self.next_paint[columns].fill(paint);
     }
 
+    /// Sets `columns` of the key row one by one.
+    pub(super) fn set(&mut self, columns: Range<usize>, value: impl Fn(usize) -> [u16; 2]) {
+        let alpha = self.next_alpha[columns.clone()].iter_mut();
+        let paint = self.next_paint[columns.clone()].iter_mut();
+        for (x, (alpha, paint)) in columns.zip(alpha.zip(paint)) {
+            [*alpha, *paint] = value(x);
+        }
+    }
+
     /// Jumps to the key row.
     pub(super) fn settle(&mut self, columns: Range<usize>) {
         self.alpha[columns.clone()].copy_from_slice(&self.next_alpha[columns.clone()]);
@@ -92,15 +101,18 @@ impl Rows {
         dst: &mut PlaneMut<'_>,
     ) {
         let c = columns;
-        let alpha = (&mut self.alpha[c.clone()], &self.alpha_step[c.clone()]);
-        let paint = (&mut self.paint[c.clone()], &self.paint_step[c.clone()]);
+        let (alpha, paint) = (&mut self.alpha[c.clone()], &mut self.paint[c.clone()]);
+        let alpha_step = &self.alpha_step[c.clone()];
+        let paint_step = &self.paint_step[c.clone()];
         let from = &src.row(row, c.end)[c.start..];
         if count == 2 {
-            let (above, below) = dst.data[row * dst.stride..].split_at_mut(dst.stride);
-            let rows = [&mut above[c.clone()], &mut below[c.clone()]];
-            step_two_rows(rows, [from, &src.row(row + 1, c.end)[c.start..]], alpha, paint);
+            let (to, below) = dst.data[row * dst.stride..].split_at_mut(dst.stride);
+            let (to, below) = (&mut to[c.clone()], &mut below[c.clone()]);
+            let from_below = &src.row(row + 1, c.end)[c.start..];
+            step_two_rows(to, below, from, from_below, alpha, alpha_step, paint, paint_step);
         } else {
-            step_row(&mut dst.row_mut(row, c.end)[c.start..], from, alpha, paint);
+            let to = &mut dst.row_mut(row, c.end)[c.start..];
+            step_row(to, from, alpha, alpha_step, paint, paint_step);
         }
     }
 }
@@ -117,34 +129,41 @@ fn aim_lane(step: &mut [u16], now: &[u16], next: &[u16], steps: usize) {
 
 /// Fills `lane` in even steps from `from` on, to arrive at `to` just after it.
 /// Steps are rounded towards zero as in [`aim_lane`].
-pub(super) fn ramp_row(lane: &mut [u16], from: u16, to: u16) {
-    let steps = i32::try_from(lane.len()).unwrap_or(i32::MAX).max(1);
-    let share = (1 << 14) / steps;
-    let step = ((i32::from(to) - i32::from(from)) * share / (1 << 14)) as u16;
-    let at = |i: usize| from.wrapping_add(step.wrapping_mul(i as u16));
+#[inline(always)]
+pub(super) fn ramp_lane(lane: &mut [u16], from: u16, to: u16) {
+    let difference = i32::from(to) - i32::from(from);
     // A fixed length lets the compiler lay it out in lanes.
-    if let Some(lane) = lane.first_chunk_mut::<16>() {
-        *lane = std::array::from_fn(at);
-    } else if let Some(eight) = lane.first_chunk_mut::<8>() {
-        *eight = std::array::from_fn(at);
-        for (i, v) in lane.iter_mut().enumerate().skip(8) {
-            *v = at(i);
-        }
+    if let Ok(lane) = <&mut [u16; 16]>::try_from(&mut *lane) {
+        let step = (difference / 16) as u16;
+        *lane = std::array::from_fn(|i| from.wrapping_add(step.wrapping_mul(i as u16)));
+    } else if let Ok(lane) = <&mut [u16; 8]>::try_from(&mut *lane) {
+        let step = (difference / 8) as u16;
+        *lane = std::array::from_fn(|i| from.wrapping_add(step.wrapping_mul(i as u16)));
+    } else if let Ok(lane) = <&mut [u16; 4]>::try_from(&mut *lane) {
+        let step = (difference / 4) as u16;
+        *lane = std::array::from_fn(|i| from.wrapping_add(step.wrapping_mul(i as u16)));
     } else {
-        for (i, v) in lane.iter_mut().enumerate() {
-            *v = at(i);
+        let step = (difference / i32::try_from(lane.len()).unwrap_or(1).max(1)) as u16;
+        let mut value = from;
+        for v in lane {
+            *v = value;
+            value = value.wrapping_add(step);
         }
     }
 }
 
-/// A lane and what to add to it.
-type Stepped<'a> = (&'a mut [u16], &'a [u16]);
-
-/// One row of [`Rows::blend_and_step`]; a function of its own so that the
-/// compiler knows that the slices do not overlap.
+/// One row of [`Rows::blend_and_step`]. A function of its own with one
+/// parameter per slice, so that the compiler knows that they do not overlap.
 #[inline(never)]
-fn step_row(dst: &mut [u8], src: &[u8], alpha: Stepped<'_>, paint: Stepped<'_>) {
-    let lanes = alpha.0.iter_mut().zip(alpha.1).zip(paint.0.iter_mut().zip(paint.1));
+fn step_row(
+    dst: &mut [u8],
+    src: &[u8],
+    alpha: &mut [u16],
+    alpha_step: &[u16],
+    paint: &mut [u16],
+    paint_step: &[u16],
+) {
+    let lanes = alpha.iter_mut().zip(alpha_step).zip(paint.iter_mut().zip(paint_step));
     for ((d, s), ((a, da), (p, dp))) in dst.iter_mut().zip(src).zip(lanes) {
         *d = blended(*s, *a, *p);
         *a = a.wrapping_add(*da);
@@ -152,12 +171,21 @@ fn step_row(dst: &mut [u8], src: &[u8], alpha: Stepped<'_>, paint: Stepped<'_>) 
     }
 }
 
-/// Two rows with the same paint.
+/// Two rows with the same paint; see [`step_row`].
 #[inline(never)]
-fn step_two_rows(dst: [&mut [u8]; 2], src: [&[u8]; 2], alpha: Stepped<'_>, paint: Stepped<'_>) {
-    let lanes = alpha.0.iter_mut().zip(alpha.1).zip(paint.0.iter_mut().zip(paint.1));
-    let [d0, d1] = dst;
-    let samples = d0.iter_mut().zip(src[0]).zip(d1.iter_mut().zip(src[1]));
+#[expect(clippy::too_many_arguments, reason = "see `step_row`")]
+fn step_two_rows(
+    dst: &mut [u8],
+    dst_below: &mut [u8],
+    src: &[u8],
+    src_below: &[u8],
+    alpha: &mut [u16],
+    alpha_step: &[u16],
+    paint: &mut [u16],
+    paint_step: &[u16],
+) {
+    let lanes = alpha.iter_mut().zip(alpha_step).zip(paint.iter_mut().zip(paint_step));
+    let samples = dst.iter_mut().zip(src).zip(dst_below.iter_mut().zip(src_below));
     for (((d0, s0), (d1, s1)), ((a, da), (p, dp))) in samples.zip(lanes) {
         *d0 = blended(*s0, *a, *p);
         *d1 = blended(*s1, *a, *p);

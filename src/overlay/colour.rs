@@ -42,6 +42,12 @@ impl Colormap {
             Self::Grey => [255.0 * heat; 3],
         }
     }
+
+    /// Straight pieces that stand for the curve of paint over heat with an
+    /// error below two levels. Jet has sharp bends.
+    fn chords(self) -> f32 {
+        if self == Self::Jet { 56.0 } else { 18.0 }
+    }
 }
 
 /// Steps between no heat and full heat in a [`Ramp`].
@@ -53,14 +59,24 @@ pub(super) const LEVELS: usize = 2048;
 /// multiplied by alpha in 1/256 of a sample, plus the half that rounds the sum
 /// (see [`super::blend`]). Entry 0 leaves a sample as it is.
 #[derive(Debug)]
-pub(super) struct Ramp(pub(super) Box<[[u16; 2]; LEVELS]>);
+pub(super) struct Ramp {
+    levels: Box<[[u16; 2]; LEVELS]>,
+    chords: f32,
+}
 
 impl Ramp {
     /// Alpha and paint of `heat`, which is clamped to 0..1.
     pub(super) fn at(&self, heat: f32) -> [u16; 2] {
         // `as` saturates at zero.
         let level = (heat * (LEVELS - 1) as f32 + 0.5) as usize;
-        self.0[level.min(LEVELS - 1)]
+        self.levels[level.min(LEVELS - 1)]
+    }
+
+    /// How many steps of `change` of heat each keep within one chord: 1 to
+    /// `most`.
+    pub(super) fn steps_within(&self, most: usize, change: f32) -> usize {
+        // `as` saturates.
+        ((1.0 / (self.chords * change)) as usize).clamp(1, most)
     }
 
     /// The ramps of Y, U and V. Alpha is `opacity * heat`, so heat fades in
@@ -75,7 +91,7 @@ impl Ramp {
                 plane[level] = super::blend::mix(sample, opacity * heat);
             }
         }
-        planes.map(Self)
+        planes.map(|levels| Self { levels, chords: colormap.chords() })
     }
 }
 

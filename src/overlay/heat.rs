@@ -9,14 +9,10 @@
 
 use std::ops::Range;
 
-use super::blend::{Rows, ramp_row};
+use super::blend::{Rows, ramp_lane};
 use super::colour::{LEVELS, Ramp};
 use crate::annotation::{ActivationMap, View};
 use crate::frame::{Plane, PlaneMut, Size};
-
-/// Key rows, or knots, for a change of heat from 0 to 1: the chords of the
-/// crookedest colour map stay within two levels of the curve.
-const KEYS_PER_UNIT: f32 = 32.0;
 
 /// Most steps from one key row to the next: bounds the sum of rounding errors
 /// to a fraction of a level.
@@ -27,7 +23,7 @@ const MAX_KNOT: usize = 16;
 
 /// Change of heat per row below which two rows share one line of paint: each
 /// is then less than a level away from its own.
-const SLOW: f32 = 1.0 / 200.0;
+const SLOW: f32 = 1.0 / 140.0;
 
 /// Heat below this is drawn as none: it would change no sample.
 const LEAST_HEAT: f32 = 0.5 / LEVELS as f32;
@@ -130,7 +126,9 @@ impl HeatPainter {
         self.across.lay(self.across.cells, view.x, view.width, size.width);
         self.down.lay(self.down.cells, view.y, view.height, size.height);
         self.rows.reserve(size.width);
-        self.knot = steps_within(MAX_KNOT, self.steepest_across() * self.across.pitch as f32);
+        let knot = ramp.steps_within(MAX_KNOT, self.steepest_across() * self.across.pitch as f32);
+        // The powers of two from 4 on have a fast path.
+        self.knot = if knot < 4 { 1 } else { 1 << knot.ilog2() };
         let (top, bottom) = (self.down.bounds[0], self.down.bounds[self.down.cells + 1]);
         super::copy_rows(src, dst, 0..top, 0..size.width);
         for band in 0..=self.down.cells {
@@ -196,7 +194,7 @@ impl HeatPainter {
         let hold = if per_row < SLOW { 2 } else { 1 };
         let lines = (end - start).div_ceil(hold);
         let middle = |line: usize| (start + line * hold) as f64 + (hold - 1) as f64 / 2.0;
-        let apart = steps_within(MAX_STEPS, per_row * hold as f32);
+        let apart = ramp.steps_within(MAX_STEPS, per_row * hold as f32);
         let mut key = 0;
         self.look_up_row(ramp, band, middle(0));
         self.settle();
@@ -260,32 +258,30 @@ impl HeatPainter {
             for i in first..=last {
                 let (mut x, end) = (self.across.bounds[i], self.across.bounds[i + 1]);
                 let [a, b] = self.across.cells_of(i).map(|cell| self.line[cell]);
-                let heat = |x: usize| a + (b - a) * self.across.fraction(i, x as f64) as f32;
-                if a == b && x < end {
-                    let value = ramp.at(a);
-                    self.rows.fill(x..end, value);
+                if x >= end {
                     continue;
                 }
-                let mut from = ramp.at(heat(x.min(end)));
+                if a == b {
+                    self.rows.fill(x..end, ramp.at(a));
+                    continue;
+                }
+                let first = a + (b - a) * self.across.fraction(i, x as f64) as f32;
+                let (slope, origin) = ((b - a) * self.across.pitch as f32, x);
+                // At the last knot heat has just reached the next cell centre.
+                let heat = |x: usize| first + slope * (x - origin) as f32;
+                if self.knot == 1 {
+                    self.rows.set(x..end, |x| ramp.at(heat(x)));
+                    continue;
+                }
+                let mut from = ramp.at(first);
                 while x < end {
-                    // At the last knot heat has reached the next cell centre.
                     let next = (x + self.knot).min(end);
                     let to = ramp.at(heat(next));
-                    ramp_row(&mut self.rows.next_alpha[x..next], from[0], to[0]);
-                    ramp_row(&mut self.rows.next_paint[x..next], from[1], to[1]);
+                    ramp_lane(&mut self.rows.next_alpha[x..next], from[0], to[0]);
+                    ramp_lane(&mut self.rows.next_paint[x..next], from[1], to[1]);
                     (x, from) = (next, to);
                 }
             }
         }
     }
-}
-
-/// How many steps of `change` each keep within one chord: a power of two, at
-/// most `most`.
-fn steps_within(most: usize, change: f32) -> usize {
-    let mut steps = most;
-    while steps > 1 && steps as f32 * change * KEYS_PER_UNIT > 1.0 {
-        steps /= 2;
-    }
-    steps
 }
