@@ -70,9 +70,9 @@ impl Canvas {
                 let (px, py) = ((x as f32 + 0.5) * par, y as f32 + 0.5);
                 // Signed distance to the round box, negative inside.
                 let (dx, dy) = ((px - cx).abs() - hx + radius, (py - cy).abs() - hy + radius);
-                let outside = dx.max(0.0).hypot(dy.max(0.0));
-                let distance = outside + dx.max(dy).min(0.0) - radius;
-                let cover = (0.5 - distance).clamp(0.0, 1.0);
+                let outside =
+                    if dx > 0.0 && dy > 0.0 { (dx * dx + dy * dy).sqrt() } else { dx.max(dy) };
+                let cover = (0.5 - outside + radius).clamp(0.0, 1.0);
                 if cover > 0.0 {
                     let t = ((px - area.x) / area.width).clamp(0.0, 1.0);
                     self.put(x, y, colour(t), alpha * cover);

@@ -184,7 +184,7 @@ impl PanelPainter {
             x += side + 0.4 * big;
         }
         let probability = fraction(entry.class.probability);
-        let percent = format!("{:.0} %", probability * 100.0);
+        let percent = format!("{:.0}%", probability * 100.0);
         let end = pad + inner;
         let percent_x = end - text_width(font, &percent, big);
         let label = fitted(font, &entry.class.label, big, percent_x - x - 0.5 * big);
@@ -226,6 +226,10 @@ impl PanelPainter {
         let top = (baseline - 0.31 * small - height / 2.0).round();
         let gradient = Box2 { x, y: top, width: words_x - 0.4 * small - x, height };
         if gradient.width > 0.0 {
+            // A rim, as colour maps may start as dark as the ground.
+            let Box2 { x, y, width, height } = gradient;
+            let rim = Box2 { x: x - 1.0, y: y - 1.0, width: width + 2.0, height: height + 2.0 };
+            canvas.fill(rim, 0.15 * height + 1.0, 1.0, |_| TRACK);
             canvas.fill(gradient, 0.15 * height, 1.0, |t| self.style.colormap.rgb(t));
         }
     }
@@ -243,27 +247,35 @@ impl PanelPainter {
         let (width, height) = (canvas.width, canvas.height);
         let luma = Size::new(width, height);
         let mut planes = [luma, luma.chroma(), luma.chroma()].map(TilePlane::clear);
+        // Most of a panel is bare ground; that is worked out once.
+        let ground = GROUND.map(|v| v * GROUND_ALPHA);
+        let ground = [ground[0], ground[1], ground[2], GROUND_ALPHA];
+        let mixed_ground = self.mixed(ground);
         for y in (0..height).step_by(2) {
             for x in (0..width).step_by(2) {
+                let top = y * width + x;
+                let corners = [top, top + 1, top + width, top + width + 1];
+                let bare = corners.iter().all(|&at| canvas.pixels[at] == ground);
                 let mut sum = [0.0f32; 4];
-                for at in [y * width + x, (y + 1) * width + x].into_iter().flat_map(|i| [i, i + 1]) {
+                for at in corners {
                     let pixel = canvas.pixels[at];
-                    planes[0].set(at, self.samples(pixel)[0], pixel[3]);
+                    let mixed = if bare { mixed_ground } else { self.mixed(pixel) };
+                    planes[0].set(at, mixed[0]);
                     sum.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v / 4.0);
                 }
                 let at = (y / 2) * (width / 2) + x / 2;
-                let yuv = self.samples(sum);
-                planes[1].set(at, yuv[1], sum[3]);
-                planes[2].set(at, yuv[2], sum[3]);
+                let mixed = if bare { mixed_ground } else { self.mixed(sum) };
+                planes[1].set(at, mixed[1]);
+                planes[2].set(at, mixed[2]);
             }
         }
         Tile { origin, planes }
     }
 
-    /// Y, U and V of a premultiplied pixel.
-    fn samples(&self, [r, g, b, alpha]: [f32; 4]) -> [f32; 3] {
+    /// What mixes a premultiplied pixel into Y, U and V.
+    fn mixed(&self, [r, g, b, alpha]: [f32; 4]) -> [[u16; 2]; 3] {
         let straight = [r, g, b].map(|v| if alpha > 0.0 { v / alpha } else { 0.0 });
-        self.colorimetry.rgb_to_yuv(straight)
+        self.colorimetry.rgb_to_yuv(straight).map(|sample| mix(sample, alpha))
     }
 }
 
@@ -308,8 +320,8 @@ impl TilePlane {
         Self { size, alpha: vec![0; samples], paint: vec![NEUTRAL; samples] }
     }
 
-    fn set(&mut self, at: usize, sample: f32, alpha: f32) {
-        [self.alpha[at], self.paint[at]] = mix(sample, alpha);
+    fn set(&mut self, at: usize, mixed: [u16; 2]) {
+        [self.alpha[at], self.paint[at]] = mixed;
     }
 }
 
