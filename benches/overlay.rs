@@ -1,5 +1,6 @@
 //! What painting costs per frame: median milliseconds, and as a multiple of
-//! copying the three planes. Run with `cargo bench --bench overlay`.
+//! copying the three planes. Run with `cargo bench --bench overlay`; a
+//! word after `--` picks the cases whose names contain it.
 #![allow(clippy::print_stdout, reason = "stdout is for results")]
 
 use std::hint::black_box;
@@ -32,7 +33,10 @@ fn measure(size: Size) {
             to.copy_from_slice(black_box(from));
         }
     });
-    println!("{}x{} plane copy          {copy:7.3} ms          least {copy_least:7.3} ms", size.width, size.height);
+    println!(
+        "{}x{} plane copy          {copy:7.3} ms          least {copy_least:7.3} ms",
+        size.width, size.height
+    );
     let none = ActivationMap::zeros(7, 12);
     let cases = [
         ("no heat", none, false),
@@ -41,17 +45,26 @@ fn measure(size: Size) {
         ("full heat, panel", blob(0.4, 0.15), true),
         ("steep heat, panel", chequers(), true),
     ];
-    for (name, map, panel) in cases {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    for (name, map, panel) in cases.into_iter().filter(|(name, ..)| name.contains(&wanted)) {
         painter.set_annotation(panel.then_some(&annotation));
         let (ms, least) = measured(|| {
             let src = picture(size, &planes, &src);
             let mut target = picture_mut(size, &planes, &mut dst);
             painter.paint(black_box(&src), &mut target, Some((black_box(&map), &view)));
         });
-        println!("{}x{} {name:<18}  {ms:7.3} ms  {:5.2} x  least {least:7.3} ms", size.width, size.height, ms / copy);
+        println!(
+            "{}x{} {name:<18}  {ms:7.3} ms  {:5.2} x  least {least:7.3} ms",
+            size.width,
+            size.height,
+            ms / copy
+        );
     }
     let (ms, least) = measured(|| painter.set_annotation(Some(black_box(&annotation))));
-    println!("{}x{} set_annotation      {ms:7.3} ms          least {least:7.3} ms", size.width, size.height);
+    println!(
+        "{}x{} set_annotation      {ms:7.3} ms          least {least:7.3} ms",
+        size.width, size.height
+    );
 }
 
 /// Median and least milliseconds; the least is what a busy machine hides.
@@ -85,7 +98,8 @@ fn chequers() -> ActivationMap {
 }
 
 fn annotation(view: View) -> Annotation {
-    let class = |label: &str, probability| ClassProb { index: 3, label: Arc::from(label), probability };
+    let class =
+        |label: &str, probability| ClassProb { index: 3, label: Arc::from(label), probability };
     let head = |name: &str, label, p| HeadResult {
         head: Arc::from(name),
         top: vec![class(label, p)],

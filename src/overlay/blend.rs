@@ -86,8 +86,18 @@ impl Rows {
     /// Sets the steps so that `steps` of them lead to the key row.
     pub(super) fn aim(&mut self, columns: Range<usize>, steps: usize) {
         let c = columns;
-        aim_lane(&mut self.alpha_step[c.clone()], &self.alpha[c.clone()], &self.next_alpha[c.clone()], steps);
-        aim_lane(&mut self.paint_step[c.clone()], &self.paint[c.clone()], &self.next_paint[c], steps);
+        aim_lane(
+            &mut self.alpha_step[c.clone()],
+            &self.alpha[c.clone()],
+            &self.next_alpha[c.clone()],
+            steps,
+        );
+        aim_lane(
+            &mut self.paint_step[c.clone()],
+            &self.paint[c.clone()],
+            &self.next_paint[c],
+            steps,
+        );
     }
 
     /// Writes `columns` of `count` (one or two) rows of `src` from `row` on,

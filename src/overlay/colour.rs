@@ -53,6 +53,14 @@ impl Colormap {
 /// Steps between no heat and full heat in a [`Ramp`].
 pub(super) const LEVELS: usize = 2048;
 
+/// Bits of a fixed-point heat below those that choose a level.
+const FRACTION_BITS: u32 = 16;
+
+/// Heat, or a difference of heat, as levels in fixed point.
+pub(super) fn fixed(heat: f32) -> i32 {
+    (heat * ((LEVELS - 1) << FRACTION_BITS) as f32).round() as i32
+}
+
 /// What a sample of one plane is mixed with at each level of heat.
 ///
 /// Each entry is `[alpha, paint]`: alpha in 1/65536, and the paint already
@@ -67,8 +75,14 @@ pub(super) struct Ramp {
 impl Ramp {
     /// Alpha and paint of `heat`, which is clamped to 0..1.
     pub(super) fn at(&self, heat: f32) -> [u16; 2] {
-        // `as` saturates at zero.
-        let level = (heat * (LEVELS - 1) as f32 + 0.5) as usize;
+        self.at_fixed(fixed(heat))
+    }
+
+    /// Alpha and paint of a heat from [`fixed`], or a sum of such.
+    #[inline(always)]
+    pub(super) fn at_fixed(&self, heat: i32) -> [u16; 2] {
+        let level =
+            (heat.saturating_add(1 << (FRACTION_BITS - 1)) >> FRACTION_BITS).max(0) as usize;
         self.levels[level.min(LEVELS - 1)]
     }
 

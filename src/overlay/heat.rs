@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::blend::{Rows, ramp_lane};
-use super::colour::{LEVELS, Ramp};
+use super::colour::{LEVELS, Ramp, fixed};
 use crate::annotation::{ActivationMap, View};
 use crate::frame::{Plane, PlaneMut, Size};
 
@@ -266,17 +266,21 @@ impl HeatPainter {
                     continue;
                 }
                 let first = a + (b - a) * self.across.fraction(i, x as f64) as f32;
-                let (slope, origin) = ((b - a) * self.across.pitch as f32, x);
+                let slope = fixed((b - a) * self.across.pitch as f32);
+                let (start, origin) = (fixed(first), x);
                 // At the last knot heat has just reached the next cell centre.
-                let heat = |x: usize| first + slope * (x - origin) as f32;
+                let paint = |x: usize| {
+                    let rise = slope.saturating_mul((x - origin) as i32);
+                    ramp.at_fixed(start.saturating_add(rise))
+                };
                 if self.knot == 1 {
-                    self.rows.set(x..end, |x| ramp.at(heat(x)));
+                    self.rows.set(x..end, paint);
                     continue;
                 }
-                let mut from = ramp.at(first);
+                let mut from = paint(x);
                 while x < end {
                     let next = (x + self.knot).min(end);
-                    let to = ramp.at(heat(next));
+                    let to = paint(next);
                     ramp_lane(&mut self.rows.next_alpha[x..next], from[0], to[0]);
                     ramp_lane(&mut self.rows.next_paint[x..next], from[1], to[1]);
                     (x, from) = (next, to);

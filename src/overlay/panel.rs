@@ -132,7 +132,7 @@ impl PanelPainter {
         // The tile starts at an even sample inside the safe area, which may
         // take two samples off either way, and ends above the lower third.
         let most = 0.45 * width - 2.0 * self.pixel_aspect;
-        let wanted = if self.style.hud == HudMode::Full { 15.0 } else { 12.0 } * small;
+        let wanted = if self.style.hud == HudMode::Full { 15.0 } else { 14.0 } * small;
         let inner = wanted.min(most) - 2.0 * pad;
         let room = height * (2.0 / 3.0 - 0.05) - 4.0;
         let enough = inner >= 4.0 * small && room >= 2.0 * pad + big;
@@ -197,7 +197,10 @@ impl PanelPainter {
             canvas.fill(track, height / 2.0, 1.0, |_| TRACK);
             let filled = Box2 { width: (inner * probability).max(height), ..track };
             let colour = if entry.explained { accent } else { BAR };
-            canvas.fill(filled, height / 2.0, 1.0, |_| colour);
+            // Less than half a per cent reads 0% and has no bar.
+            if probability >= 0.005 {
+                canvas.fill(filled, height / 2.0, 1.0, |_| colour);
+            }
         }
     }
 

@@ -242,7 +242,11 @@ fn a_crop_paints_nothing_outside() {
         for x in (0..70).chain(250..320) {
             assert_eq!(out.at(0, x, y), src.at(0, x, y));
         }
-        assert_ne!(out.at(0, 71, y).abs_diff(src.at(0, 71, y)) + out.at(1, 40, y / 2).abs_diff(src.at(1, 40, y / 2)), 0);
+        assert_ne!(
+            out.at(0, 71, y).abs_diff(src.at(0, 71, y))
+                + out.at(1, 40, y / 2).abs_diff(src.at(1, 40, y / 2)),
+            0
+        );
     }
 }
 
@@ -275,8 +279,7 @@ fn the_panel_stays_in_its_place() {
         for heads in [0, 1, 2, 40] {
             for hud in [HudMode::Full, HudMode::Compact] {
                 let style = Style { hud, ..Style::default() };
-                let mut painter =
-                    Painter::new(Size::new(w, h), Colorimetry::BT709, par, style);
+                let mut painter = Painter::new(Size::new(w, h), Colorimetry::BT709, par, style);
                 painter.set_annotation(Some(&annotation(long, heads)));
                 let [left, top, right, bottom] = painter.tile.as_ref().unwrap().bounds();
                 assert!(left * 20 >= w && top * 20 >= h, "{w}x{h}: {left} {top}");
@@ -289,7 +292,7 @@ fn the_panel_stays_in_its_place() {
 
 #[test]
 fn nothing_panics_on_tiny_pictures() {
-    let maps = [scattered(7, 12), scattered(1, 1), ActivationMap::zeros(0, 0)];
+    let maps = [scattered(7, 12), scattered(1, 1), ActivationMap::zeros(0, 0), scattered(40, 90)];
     for w in 1..=16 {
         for h in 1..=16 {
             let size = Size::new(w, h);
@@ -301,9 +304,10 @@ fn nothing_panics_on_tiny_pictures() {
             let beyond = View { x: -9.5, y: 3.0, width: 31.0, height: 0.3 };
             let nowhere = View { width: f64::NAN, ..beyond };
             let outside = View { x: 400.0, ..beyond };
+            let sliver = View { x: 0.4, y: 0.4, width: 0.2, height: 0.2 };
             let before = View { x: -400.0, y: -400.0, ..beyond };
             for map in &maps {
-                for view in [whole(size), beyond, nowhere, outside, before] {
+                for view in [whole(size), beyond, nowhere, outside, before, sliver] {
                     painter.paint(&src.picture(), &mut dst.picture_mut(), Some((map, &view)));
                 }
             }
@@ -325,9 +329,9 @@ fn with_panel(label: &str, luma: u8, size: Size) -> (Buffer, [usize; 4]) {
 
 /// Relative luminance as WCAG defines it.
 fn luminance(rgb: [f32; 3]) -> f32 {
-    let linear = rgb.map(|v| v / 255.0).map(|v| {
-        if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
-    });
+    let linear = rgb
+        .map(|v| v / 255.0)
+        .map(|v| if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) });
     0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 }
 
