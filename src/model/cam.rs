@@ -158,11 +158,13 @@ fn first_input(node: &NodeProto) -> String {
     node.input.first().cloned().unwrap_or_default()
 }
 
-/// True for operators that only rename the axes of a pooled vector.
+/// True for operators that only rename the axes of a pooled vector, or round
+/// its values to 8 bits and back.
 fn keeps_values(op: &str, node: &NodeProto) -> bool {
     let first_axis_stays = || ints_attribute(node, "perm").is_some_and(|p| p.first() == Some(&0));
     NO_OPS.contains(&op)
         || matches!(op, "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze")
+        || matches!(op, "QuantizeLinear" | "DequantizeLinear")
         || (op == "Transpose" && first_axis_stays())
 }
 

@@ -61,14 +61,14 @@ impl Graph {
     /// # Errors
     /// [`Error::NotOnnx`] when the bytes are not a complete ONNX model with at
     /// least one input, node and output.
-    pub(super) fn parse(bytes: Vec<u8>, path: &Path) -> Result<Self, Error> {
+    pub(super) fn parse(bytes: Bytes, path: &Path) -> Result<Self, Error> {
         if bytes.is_empty() {
             return Err(Error::not_onnx(path, "the file is empty"));
         }
         if bytes.starts_with(b"version https://git-lfs") {
             return Err(Error::not_onnx(path, "it is a Git LFS pointer, not the file itself (run `git lfs pull`)"));
         }
-        let mut model = ModelProto::decode(Bytes::from(bytes))
+        let mut model = ModelProto::decode(bytes)
             .map_err(|e| Error::not_onnx(path, format!("it is damaged, cut off or another kind of file ({e})")))?;
         let graph = model.graph.take().unwrap_or_default();
         if graph.node.is_empty() || graph.output.is_empty() {
