@@ -41,9 +41,14 @@ pub enum HeadKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoMap {
+    /// The options say that no map is wanted.
+    #[error("maps are switched off")]
+    SwitchedOff,
     /// The way back from the logits meets an operator that is neither one
     /// linear layer nor average pooling.
-    #[error("between the feature map and the logits there is {op} ({tensor}); a class activation map needs average pooling and at most one linear layer there")]
+    #[error(
+        "between the feature map and the logits there is {op} ({tensor}); a class activation map needs average pooling and at most one linear layer there"
+    )]
     Operator {
         /// Type of the ONNX node.
         op: String,
@@ -76,7 +81,9 @@ pub enum NoMap {
         opset: i64,
     },
     /// The maps were computed but do not add up to the logits.
-    #[error("the maps do not add up to the logits (off by {percent} % in a trial run), so they would not explain them")]
+    #[error(
+        "the maps do not add up to the logits (off by {percent} % in a trial run), so they would not explain them"
+    )]
     DoesNotAddUp {
         /// Deviation in per cent of the logits' change.
         percent: u32,
@@ -270,12 +277,7 @@ fn best_classes(out: &mut Appender<'_>, logits: &str, top_k: usize) -> String {
 }
 
 /// `sum_k W[c,k] A_k` as `[classes, images, rows, columns]`.
-fn weighted_sum(
-    out: &mut Appender<'_>,
-    feature: &str,
-    weights: &Weights,
-    classes: &str,
-) -> String {
+fn weighted_sum(out: &mut Appender<'_>, feature: &str, weights: &Weights, classes: &str) -> String {
     let axis = Attr::Int(weights.class_axis);
     let rows = out.op("Gather", &[&weights.tensor, classes], &[("axis", axis)]);
     let mut rows = out.as_f32(&rows);

@@ -9,11 +9,11 @@ use ort::value::TensorRef;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::Error;
 use super::cam::{self, Finding, HeadKind, NoMap};
 use super::graph::Graph;
 use super::library::{self, Runtime};
 use super::spec::{Activation, HeadSmoothing, HeadSpec, Model, read_file};
-use super::Error;
 use crate::annotation::ActivationMap;
 use crate::preprocess::{InputSpec, Layout};
 
@@ -37,11 +37,20 @@ pub struct Options {
     /// So many of the best classes are explained in every pass, in addition to
     /// those asked for.
     pub top_k: usize,
+    /// False leaves the network as it is: probabilities only.
+    pub maps: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { library: None, threads: 1, provider: "auto".to_owned(), head: None, top_k: 1 }
+        Self {
+            library: None,
+            threads: 1,
+            provider: "auto".to_owned(),
+            head: None,
+            top_k: 1,
+            maps: true,
+        }
     }
 }
 
@@ -230,6 +239,11 @@ impl Classifier {
         self.found.as_ref().ok().map(|f| f.head_kind)
     }
 
+    /// Numbers in one picture: 3 x height x width.
+    pub fn input_len(&self) -> usize {
+        self.net.size()
+    }
+
     /// Name of the tensor the map is made from, when there is a map.
     pub fn feature_tensor(&self) -> Option<&str> {
         self.found.as_ref().ok().map(|f| f.feature_tensor.as_str())
@@ -261,6 +275,7 @@ struct Net {
     height: usize,
     layout: Layout,
     has_maps: bool,
+    top_k: usize,
     heads: usize,
     /// The picture with its channels last.
     scratch: Vec<f32>,
@@ -280,7 +295,11 @@ impl Net {
 
     fn run(&mut self, input: &[f32], classes: &[usize]) -> Result<Raw, Error> {
         let path = self.path.clone();
-        self.try_run(input, classes).map_err(|e| Error::Inference { action: "run", path, reason: e.to_string() })
+        self.try_run(input, classes).map_err(|e| Error::Inference {
+            action: "run",
+            path,
+            reason: e.to_string(),
+        })
     }
 
     fn try_run(&mut self, input: &[f32], classes: &[usize]) -> ort::Result<Raw> {
@@ -292,7 +311,12 @@ impl Net {
                 TensorRef::from_array_view(([1, h, w, 3], self.scratch.as_slice()))?
             }
         };
-        let classes: Vec<i64> = classes.iter().filter_map(|&c| i64::try_from(c).ok()).collect();
+        let mut classes: Vec<i64> = classes.iter().filter_map(|&c| i64::try_from(c).ok()).collect();
+        let wants_maps = self.has_maps && (!classes.is_empty() || self.top_k > 0);
+        if !wants_maps {
+            // Some kernels refuse an empty list.
+            classes.push(0);
+        }
         let name = self.input_name.as_str();
         let outputs = if self.has_maps {
             let wanted = TensorRef::from_array_view(([classes.len()], classes.as_slice()))?;
@@ -304,7 +328,7 @@ impl Net {
             .map(|i| Ok(outputs[logits_name(i).as_str()].try_extract_tensor::<f32>()?.1.to_vec()))
             .collect::<ort::Result<_>>()?;
         let mut maps = Vec::new();
-        if self.has_maps {
+        if wants_maps {
             let (shape, values) = outputs[cam::MAPS].try_extract_tensor::<f32>()?;
             let (_, indices) = outputs[cam::INDICES].try_extract_tensor::<i64>()?;
             let [_, _, rows, cols] = shape[..] else {
@@ -347,6 +371,9 @@ impl Plan<'_> {
     /// The network with maps, tried out.
     fn with_maps(&self, graph: Graph) -> Result<(Net, Finding), NoMap> {
         let refused = |e: Error| NoMap::Refused { reason: e.to_string() };
+        if !self.options.maps {
+            return Err(NoMap::SwitchedOff);
+        }
         let found = cam::find(&graph, &self.outputs[self.explained])?;
         let labels = self.model.spec.heads[self.explained].labels.len();
         let classes = found.classes(&graph).unwrap_or(labels).max(1);
@@ -374,8 +401,10 @@ impl Plan<'_> {
             cam::append(&mut out, found, self.options.top_k.min(classes));
         }
         let bytes = graph.encode();
-        let session = self.session(&bytes).map_err(|e| {
-            Error::Inference { action: "load", path: path.clone(), reason: e.to_string() }
+        let session = self.session(&bytes).map_err(|e| Error::Inference {
+            action: "load",
+            path: path.clone(),
+            reason: e.to_string(),
         })?;
         let input = &self.model.spec.input;
         Ok(Net {
@@ -386,6 +415,7 @@ impl Plan<'_> {
             height: input.height,
             layout: input.layout,
             has_maps: found.is_some(),
+            top_k: self.options.top_k,
             heads: self.outputs.len(),
             scratch: Vec::new(),
         })
@@ -420,11 +450,15 @@ fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<String, E
     let inputs = graph.inputs();
     let [input] = inputs.as_slice() else {
         let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
-        let reason = format!("it has {} inputs ({}) instead of one picture", inputs.len(), names.join(", "));
+        let reason =
+            format!("it has {} inputs ({}) instead of one picture", inputs.len(), names.join(", "));
         return Err(Error::network(path, reason));
     };
     if !input.is_f32() {
-        let reason = format!("its input {:?} is not of 32-bit floats; export the model with a float input", input.name);
+        let reason = format!(
+            "its input {:?} is not of 32-bit floats; export the model with a float input",
+            input.name
+        );
         return Err(Error::network(path, reason));
     }
     if input.dims.is_empty() {
@@ -434,11 +468,13 @@ fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<String, E
         Layout::Nchw => ([1, 3, spec.height, spec.width], "nchw"),
         Layout::Nhwc => ([1, spec.height, spec.width, 3], "nhwc"),
     };
-    let fits = input.dims.len() == 4 && input.dims.iter().zip(wanted).all(|(d, w)| d.is_none_or(|d| d == w));
+    let fits = input.dims.len() == 4
+        && input.dims.iter().zip(wanted).all(|(d, w)| d.is_none_or(|d| d == w));
     if fits {
         return Ok(input.name.clone());
     }
-    let axes: Vec<_> = input.dims.iter().map(|d| d.map_or("any".to_owned(), |d| d.to_string())).collect();
+    let axes: Vec<_> =
+        input.dims.iter().map(|d| d.map_or("any".to_owned(), |d| d.to_string())).collect();
     let reason = format!(
         "its input {:?} is [{}] but the model's description makes it {wanted:?} ({order}); correct width, height or layout, or export the model for one picture at a time",
         input.name,
@@ -515,7 +551,10 @@ fn deviation(a: &Raw, b: &Raw, head: usize) -> f32 {
     let mean = |m: &ActivationMap| m.values.iter().sum::<f32>() / m.values.len().max(1) as f32;
     let (mut miss, mut largest) = (0.0f32, 1e-5f32);
     for ((class, before), (other, after)) in a.maps.iter().zip(&b.maps) {
-        let (Some(from), Some(to)) = (a.logits[head].get(*class), b.logits[head].get(*class)) else { return 1.0 };
+        let (Some(from), Some(to)) = (a.logits[head].get(*class), b.logits[head].get(*class))
+        else {
+            return 1.0;
+        };
         if class == other {
             let (logit, map) = (to - from, mean(after) - mean(before));
             miss = miss.max((logit - map).abs());

@@ -50,7 +50,10 @@ pub enum Error {
         reason: String,
     },
     /// ONNX Runtime's shared library was not found.
-    #[error("ONNX Runtime was not found; run `make setup`, or set HEATCAST_ONNXRUNTIME to the path of libonnxruntime.so (looked at {})", list(places))]
+    #[error(
+        "ONNX Runtime was not found; run `make setup`, or set HEATCAST_ONNXRUNTIME to the path of libonnxruntime.so (looked at {})",
+        list(places)
+    )]
     NoRuntime {
         /// Where it was looked for.
         places: Vec<PathBuf>,
@@ -88,7 +91,9 @@ pub enum Error {
         classes: usize,
     },
     /// The picture has the wrong number of samples.
-    #[error("the classifier takes {expected} numbers ({shape}), not {got}; prepare the picture with the input settings of this model")]
+    #[error(
+        "the classifier takes {expected} numbers ({shape}), not {got}; prepare the picture with the input settings of this model"
+    )]
     InputLength {
         /// How many numbers it takes.
         expected: usize,

@@ -122,12 +122,18 @@ fn max_abs<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
 fn maps_logits_and_tensors_are_pytorchs() {
     let mut worst = 0.0f32;
     each_case(|name, exporter, case| {
-        let mut net = Classifier::load(&case.model, &Options { top_k: 0, ..Options::default() }).unwrap();
+        let mut net =
+            Classifier::load(&case.model, &Options { top_k: 0, ..Options::default() }).unwrap();
         let tensors = &case.info["models"][exporter]["feature_tensors_equal"];
         // A transposed copy of the feature map serves as well as the map.
-        let named = tensors.as_array().unwrap().iter().any(|t| Some(t.as_str().unwrap()) == net.feature_tensor());
+        let named = tensors
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|t| Some(t.as_str().unwrap()) == net.feature_tensor());
         assert!(named || name == "nhwc_gap_fc", "{name} {exporter}: {:?}", net.feature_tensor());
-        let (raw, logits) = (npy(folder(name).join("raw_cam.npy")), npy(folder(name).join("logits.npy")));
+        let (raw, logits) =
+            (npy(folder(name).join("raw_cam.npy")), npy(folder(name).join("logits.npy")));
         for n in 0..case.input.shape()[0] {
             let out = net.run(&image(&case.input, n), &case.classes).unwrap();
             for (got, want) in out.heads[0].logits.iter().zip(logits.index_axis(Axis(0), n)) {
@@ -137,7 +143,8 @@ fn maps_logits_and_tensors_are_pytorchs() {
             for (k, (class, map)) in out.maps.iter().enumerate() {
                 let want = raw.index_axis(Axis(0), n).index_axis(Axis(0), k).to_owned();
                 assert_eq!([map.rows, map.cols], want.shape());
-                let miss = map.values.iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+                let miss =
+                    map.values.iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
                 let relative = miss / max_abs(&want);
                 assert!(relative < 1e-4, "{name} {exporter} class {class}: off by {relative}");
                 worst = worst.max(relative);
@@ -191,7 +198,10 @@ fn an_independent_sum_over_the_features_gives_the_same_maps() {
                 // Completeness: the mean of the map and the bias are the logit.
                 let mean = map.values.iter().sum::<f32>() / positions as f32;
                 let logit = out.heads[0].logits[*class];
-                assert!((mean + bias[*class] - logit).abs() < 1e-4 * scale.max(1.0), "{name} {exporter}");
+                assert!(
+                    (mean + bias[*class] - logit).abs() < 1e-4 * scale.max(1.0),
+                    "{name} {exporter}"
+                );
             }
         }
         checked += 1;
@@ -202,7 +212,8 @@ fn an_independent_sum_over_the_features_gives_the_same_maps() {
 #[test]
 fn the_best_classes_are_explained_without_asking_and_each_once() {
     let case = case("gap_fc_resnetlike", "model.ts.onnx").unwrap();
-    let mut net = Classifier::load(&case.model, &Options { top_k: 2, ..Options::default() }).unwrap();
+    let mut net =
+        Classifier::load(&case.model, &Options { top_k: 2, ..Options::default() }).unwrap();
     let picture = image(&case.input, 0);
     let out = net.run(&picture, &[]).unwrap();
     let logits = &out.heads[0].logits;
@@ -243,7 +254,10 @@ fn the_map_follows_the_picture() {
 fn a_network_without_a_map_still_classifies() {
     let case = case("gap_mlp_bn_hardswish", "model.ts.onnx").unwrap();
     let mut net = Classifier::load(&case.model, &Options::default()).unwrap();
-    assert!(matches!(net.why_no_map(), Some(NoMap::Operator { op, .. }) if op == "HardSwish"), "{net:?}");
+    assert!(
+        matches!(net.why_no_map(), Some(NoMap::Operator { op, .. }) if op == "HardSwish"),
+        "{net:?}"
+    );
     let out = net.run(&image(&case.input, 0), &[1]).unwrap();
     let want = npy(folder("gap_mlp_bn_hardswish").join("logits.npy"));
     for (got, want) in out.heads[0].logits.iter().zip(&want) {
@@ -273,8 +287,14 @@ fn a_description_that_does_not_fit_the_network_says_how() {
         let error = Classifier::load(&model, &options).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     };
-    says(&|m, _| drop(m.spec.heads[0].labels.pop()), "has 4 labels but output \"output\" has 5 classes");
-    says(&|m, _| m.spec.heads[0].labels.push("x".into()), "has 6 labels but output \"output\" has 5 classes");
+    says(
+        &|m, _| drop(m.spec.heads[0].labels.pop()),
+        "has 4 labels but output \"output\" has 5 classes",
+    );
+    says(
+        &|m, _| m.spec.heads[0].labels.push("x".into()),
+        "has 6 labels but output \"output\" has 5 classes",
+    );
     says(&|m, _| m.spec.heads[0].output = "logits".into(), "its outputs are output");
     says(&|m, _| m.spec.input.width = 32, "is [1, 3, 64, 64]");
     says(&|m, _| m.spec.input.layout = Layout::Nhwc, "nhwc");

@@ -66,10 +66,14 @@ impl Graph {
             return Err(Error::not_onnx(path, "the file is empty"));
         }
         if bytes.starts_with(b"version https://git-lfs") {
-            return Err(Error::not_onnx(path, "it is a Git LFS pointer, not the file itself (run `git lfs pull`)"));
+            return Err(Error::not_onnx(
+                path,
+                "it is a Git LFS pointer, not the file itself (run `git lfs pull`)",
+            ));
         }
-        let mut model = ModelProto::decode(bytes)
-            .map_err(|e| Error::not_onnx(path, format!("it is damaged, cut off or another kind of file ({e})")))?;
+        let mut model = ModelProto::decode(bytes).map_err(|e| {
+            Error::not_onnx(path, format!("it is damaged, cut off or another kind of file ({e})"))
+        })?;
         let graph = model.graph.take().unwrap_or_default();
         if graph.node.is_empty() || graph.output.is_empty() {
             return Err(Error::not_onnx(path, "it holds no network"));
@@ -95,14 +99,19 @@ impl Graph {
 
     fn index(&mut self) {
         let g = &self.graph;
-        self.initializer = g.initializer.iter().enumerate().map(|(i, t)| (t.name().to_owned(), i)).collect();
+        self.initializer =
+            g.initializer.iter().enumerate().map(|(i, t)| (t.name().to_owned(), i)).collect();
         for (i, node) in g.node.iter().enumerate() {
             for output in node.output.iter().filter(|o| !o.is_empty()) {
                 self.producer.insert(output.clone(), i);
             }
         }
-        let mut dependent: HashSet<String> =
-            g.input.iter().map(|i| i.name().to_owned()).filter(|n| !self.initializer.contains_key(n)).collect();
+        let mut dependent: HashSet<String> = g
+            .input
+            .iter()
+            .map(|i| i.name().to_owned())
+            .filter(|n| !self.initializer.contains_key(n))
+            .collect();
         for node in &g.node {
             if node.input.iter().any(|i| dependent.contains(i)) {
                 dependent.extend(node.output.iter().cloned());
@@ -118,7 +127,12 @@ impl Graph {
 
     /// The inputs somebody has to feed.
     pub(super) fn inputs(&self) -> Vec<Port> {
-        self.graph.input.iter().filter(|i| !self.initializer.contains_key(i.name())).map(port).collect()
+        self.graph
+            .input
+            .iter()
+            .filter(|i| !self.initializer.contains_key(i.name()))
+            .map(port)
+            .collect()
     }
 
     /// The outputs.
@@ -138,7 +152,9 @@ impl Graph {
 
     /// True when a tensor of this name exists.
     pub(super) fn has_tensor(&self, name: &str) -> bool {
-        self.dependent.contains(name) || self.producer.contains_key(name) || self.initializer.contains_key(name)
+        self.dependent.contains(name)
+            || self.producer.contains_key(name)
+            || self.initializer.contains_key(name)
     }
 
     /// Axes of a stored weight.
@@ -174,7 +190,9 @@ impl Graph {
                 "Sigmoid" if activation.is_none() => Some(FinalActivation::Sigmoid),
                 _ => break,
             };
-            let Some(input) = node.input.first().filter(|i| self.depends_on_input(i)) else { break };
+            let Some(input) = node.input.first().filter(|i| self.depends_on_input(i)) else {
+                break;
+            };
             (tensor, activation) = (input, found);
         }
         (tensor.to_owned(), activation)
@@ -213,8 +231,12 @@ fn ints_of(t: &TensorProto) -> Option<Vec<i64>> {
     let raw = t.raw_data();
     match DataType::try_from(t.data_type()).ok()? {
         DataType::Int64 if raw.is_empty() => Some(t.int64_data.clone()),
-        DataType::Int64 => Some(raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
-        DataType::Int32 if raw.is_empty() => Some(t.int32_data.iter().map(|&v| i64::from(v)).collect()),
+        DataType::Int64 => {
+            Some(raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+        }
+        DataType::Int32 if raw.is_empty() => {
+            Some(t.int32_data.iter().map(|&v| i64::from(v)).collect())
+        }
         DataType::Int32 => {
             Some(raw.as_chunks::<4>().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect())
         }
@@ -229,10 +251,16 @@ fn port(info: &ValueInfoProto) -> Port {
     };
     let dims = tensor.shape.as_ref().map(|s| s.dim.as_slice()).unwrap_or_default();
     let extent = |d: &tensor_shape_proto::Dimension| match d.value {
-        Some(tensor_shape_proto::dimension::Value::DimValue(v)) => usize::try_from(v).ok().filter(|&v| v > 0),
+        Some(tensor_shape_proto::dimension::Value::DimValue(v)) => {
+            usize::try_from(v).ok().filter(|&v| v > 0)
+        }
         _ => None,
     };
-    Port { name: info.name().to_owned(), elem_type: tensor.elem_type(), dims: dims.iter().map(extent).collect() }
+    Port {
+        name: info.name().to_owned(),
+        elem_type: tensor.elem_type(),
+        dims: dims.iter().map(extent).collect(),
+    }
 }
 
 /// An attribute of a node to be appended.
@@ -390,7 +418,11 @@ fn attribute(name: &str, value: &Attr<'_>) -> AttributeProto {
     a
 }
 
-fn value_info(name: &str, data_type: DataType, shape: Option<super::onnx::TensorShapeProto>) -> ValueInfoProto {
+fn value_info(
+    name: &str,
+    data_type: DataType,
+    shape: Option<super::onnx::TensorShapeProto>,
+) -> ValueInfoProto {
     let tensor = type_proto::Tensor { elem_type: Some(data_type as i32), shape };
     let value = Some(type_proto::Value::TensorType(tensor));
     ValueInfoProto {

@@ -76,8 +76,13 @@ pub fn find_library(places: &Places) -> Result<PathBuf, Error> {
         } else {
             named.is_file().then(|| named.clone())
         };
-        let reason = if named.is_dir() { "the folder has no libonnxruntime.so" } else { "there is no such file" };
-        return found.ok_or_else(|| Error::Runtime { path: named.clone(), reason: reason.to_owned() });
+        let reason = if named.is_dir() {
+            "the folder has no libonnxruntime.so"
+        } else {
+            "there is no such file"
+        };
+        return found
+            .ok_or_else(|| Error::Runtime { path: named.clone(), reason: reason.to_owned() });
     }
     let folders = places.folders();
     folders.iter().find_map(|f| library_in(f)).ok_or(Error::NoRuntime { places: folders })
@@ -149,7 +154,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lib = dir.path().join(".heatcast/onnxruntime/lib");
         std::fs::create_dir_all(&lib).unwrap();
-        for name in ["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.32.0", "libonnxruntime_providers_shared.so"] {
+        for name in [
+            "libonnxruntime.so.1.9.0",
+            "libonnxruntime.so.1.32.0",
+            "libonnxruntime_providers_shared.so",
+        ] {
             std::fs::write(lib.join(name), "").unwrap();
         }
         let places = Places { cwd: Some(dir.path().join("a/b")), ..Places::default() };

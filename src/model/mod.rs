@@ -18,7 +18,7 @@ pub use cam::{HeadKind, NoMap};
 pub use classifier::{Classifier, Head, HeadOutput, Options, Output};
 pub use error::Error;
 pub use library::{Places as LibraryPlaces, find_library};
-pub use spec::{Activation, HeadSpec, HeadSmoothing, Model, ModelSpec, Places};
+pub use spec::{Activation, HeadSmoothing, HeadSpec, Model, ModelSpec, Places};
 
 #[cfg(test)]
 mod golden;

@@ -105,7 +105,8 @@ impl ModelSpec {
         for head in &mut spec.heads {
             match head.labels_file.take() {
                 Some(_) if !head.labels.is_empty() => {
-                    let reason = format!("head {:?} has both labels and labels_file; keep one", head.name);
+                    let reason =
+                        format!("head {:?} has both labels and labels_file; keep one", head.name);
                     return Err(Error::spec(path, reason));
                 }
                 Some(file) => head.labels = read_labels(&folder.join(file))?,
@@ -127,23 +128,36 @@ impl ModelSpec {
         }
         if i.width == 0 || i.height == 0 {
             let size = format!("{} x {}", i.width, i.height);
-            return Some(format!("the input size is {size} pixels; width and height must be at least 1"));
+            return Some(format!(
+                "the input size is {size} pixels; width and height must be at least 1"
+            ));
         }
         if i.width.max(i.height) > 8192 {
-            return Some(format!("the input size is {} x {} pixels; at most 8192 are possible", i.width, i.height));
+            return Some(format!(
+                "the input size is {} x {} pixels; at most 8192 are possible",
+                i.width, i.height
+            ));
         }
         if let Some(c) = i.std.iter().position(|s| *s == 0.0 || !s.is_finite()) {
-            return Some(format!("input.std[{c}] is {}; each channel is divided by it, so it must not be 0", i.std[c]));
+            return Some(format!(
+                "input.std[{c}] is {}; each channel is divided by it, so it must not be 0",
+                i.std[c]
+            ));
         }
         if let Some(c) = i.mean.iter().position(|m| !m.is_finite()) {
             return Some(format!("input.mean[{c}] is {}; it must be a number", i.mean[c]));
         }
         if self.heads.is_empty() {
-            return Some("it has no [[head]]; say which output of the network answers which question".into());
+            return Some(
+                "it has no [[head]]; say which output of the network answers which question".into(),
+            );
         }
         for (n, head) in self.heads.iter().enumerate() {
             if self.heads[..n].iter().any(|h| h.name == head.name) {
-                return Some(format!("two heads are called {:?}; give each its own name", head.name));
+                return Some(format!(
+                    "two heads are called {:?}; give each its own name",
+                    head.name
+                ));
             }
             if let Some(reason) = head.fault() {
                 return Some(format!("head {:?}: {reason}", head.name));
@@ -165,7 +179,9 @@ impl HeadSpec {
         if let Some(n) = self.labels.iter().position(|l| l.trim().is_empty()) {
             return Some(format!("label {n} is empty; every class needs a name"));
         }
-        if let Some(n) = (1..self.labels.len()).find(|&n| self.labels[..n].contains(&self.labels[n])) {
+        if let Some(n) =
+            (1..self.labels.len()).find(|&n| self.labels[..n].contains(&self.labels[n]))
+        {
             // Public label lists do have such pairs ("crane" the bird, "crane" the machine).
             tracing::debug!(head = self.name, label = self.labels[n], "two classes share a label");
         }
@@ -188,8 +204,14 @@ impl HeadSpec {
 
 /// Class names, one a line; empty lines at the end do not count.
 fn read_labels(path: &Path) -> Result<Vec<String>, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    Ok(text.trim_start_matches('\u{feff}').trim_end().lines().map(|l| l.trim().to_owned()).collect())
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    Ok(text
+        .trim_start_matches('\u{feff}')
+        .trim_end()
+        .lines()
+        .map(|l| l.trim().to_owned())
+        .collect())
 }
 
 /// Where models are looked for by name.
@@ -207,7 +229,9 @@ impl Places {
         for start in [std::env::current_dir().ok(), program].into_iter().flatten() {
             folders.extend(start.ancestors().map(|a| a.join("models")));
         }
-        folders.extend(["/usr/local/share/heatcast/models", "/usr/share/heatcast/models"].map(PathBuf::from));
+        folders.extend(
+            ["/usr/local/share/heatcast/models", "/usr/share/heatcast/models"].map(PathBuf::from),
+        );
         let mut seen = std::collections::HashSet::new();
         folders.retain(|f| seen.insert(f.clone()));
         Self(folders)
@@ -256,9 +280,12 @@ impl Model {
                 return Self::open(here, None);
             }
         }
-        let is_name = !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
+        let is_name =
+            !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
         let folders = if is_name { places.0.as_slice() } else { &[] };
-        if let Some(folder) = folders.iter().map(|f| f.join(name)).find(|f| f.join(DESCRIPTION).is_file()) {
+        if let Some(folder) =
+            folders.iter().map(|f| f.join(name)).find(|f| f.join(DESCRIPTION).is_file())
+        {
             return Self::open(&folder, None);
         }
         let names = places.names();
@@ -296,12 +323,18 @@ impl Model {
         if let Some(labels) = labels {
             match spec.heads.as_mut_slice() {
                 [only] => only.labels = read_labels(labels)?,
-                _ => return Err(Error::spec(&described_by, "it has several heads, so one file of labels is not enough; write labels_file for each head")),
+                _ => {
+                    return Err(Error::spec(
+                        &described_by,
+                        "it has several heads, so one file of labels is not enough; write labels_file for each head",
+                    ));
+                }
             }
         }
         let onnx = described_by.with_file_name(NETWORK);
         if !onnx.is_file() {
-            let reason = format!("there is no {NETWORK} beside it; fetch or build the network first");
+            let reason =
+                format!("there is no {NETWORK} beside it; fetch or build the network first");
             return Err(Error::spec(&described_by, reason));
         }
         Ok(Self { onnx, described_by, spec })
@@ -319,7 +352,8 @@ impl Model {
             [_, h, w, Some(3)] => (Layout::Nhwc, h, w),
             [_, None, h, w] => (Layout::Nchw, h, w),
             _ => {
-                let reason = format!("its input {:?} is not one picture of three channels", input.name);
+                let reason =
+                    format!("its input {:?} is not one picture of three channels", input.name);
                 return Err(Error::network(path, reason));
             }
         };
@@ -463,7 +497,8 @@ labels = ["action"]
     fn a_labels_file_is_read_from_the_models_folder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.toml");
-        let text = GOOD.replacen("labels = [\"show\", \"commercial\"]", "labels_file = \"l.txt\"", 1);
+        let text =
+            GOOD.replacen("labels = [\"show\", \"commercial\"]", "labels_file = \"l.txt\"", 1);
         let missing = ModelSpec::parse(&text, &path).unwrap_err().to_string();
         assert!(missing.contains("l.txt"), "{missing}");
         std::fs::write(dir.path().join("l.txt"), "show\r\ncommercial\n\n").unwrap();
