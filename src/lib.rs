@@ -2,3 +2,5 @@
 
 pub mod annotation;
 pub mod frame;
+pub mod model;
+pub mod preprocess;

@@ -139,7 +139,8 @@ pub(super) fn find(graph: &Graph, logits: &str) -> Result<Finding, NoMap> {
         return Err(NoMap::NameTaken { name: name.to_owned() });
     }
     let (mut tensor, mut weights) = (logits.to_owned(), None);
-    loop {
+    // A damaged file can hold a circle: no more steps than there are nodes.
+    for _ in 0..graph.len() {
         let Some(node) = graph.producer(&tensor) else {
             return Err(NoMap::Operator { op: "the input itself".to_owned(), tensor });
         };
@@ -159,6 +160,7 @@ pub(super) fn find(graph: &Graph, logits: &str) -> Result<Finding, NoMap> {
             op => return Err(NoMap::Operator { op: op.to_owned(), tensor }),
         };
     }
+    Err(NoMap::Operator { op: "a circle".to_owned(), tensor })
 }
 
 fn first_input(node: &NodeProto) -> String {

@@ -426,7 +426,8 @@ impl Plan<'_> {
         let folder = self.model.onnx.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_string_lossy().into_owned();
         Session::builder(&self.runtime.environment)?
-            .with_log_level(ort::logging::LogLevel::Error)?
+            // Errors come back from the calls; they are not logged as well.
+            .with_log_level(ort::logging::LogLevel::Fatal)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.options.threads.max(1))?
             .with_inter_threads(1)?

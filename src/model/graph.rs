@@ -125,6 +125,11 @@ impl Graph {
         self.opset
     }
 
+    /// Number of nodes.
+    pub(super) fn len(&self) -> usize {
+        self.graph.node.len()
+    }
+
     /// The inputs somebody has to feed.
     pub(super) fn inputs(&self) -> Vec<Port> {
         self.graph
@@ -183,7 +188,9 @@ impl Graph {
     /// one activation: the logits are what comes before it.
     pub(super) fn logits_of(&self, output: &str) -> (String, Option<FinalActivation>) {
         let (mut tensor, mut activation) = (output, None);
-        while let Some(node) = self.producer(tensor) {
+        // A damaged file can hold a circle.
+        for _ in 0..self.graph.node.len() {
+            let Some(node) = self.producer(tensor) else { break };
             let found = match node.op_type() {
                 op if NO_OPS.contains(&op) => activation,
                 "Softmax" | "LogSoftmax" if activation.is_none() => Some(FinalActivation::Softmax),

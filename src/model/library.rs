@@ -128,6 +128,12 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 pub(super) fn load(explicit: Option<&Path>) -> Result<Runtime, Error> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = loaded.as_ref() {
+        if explicit.is_some_and(|p| std::fs::canonicalize(p).ok().as_ref() != Some(&runtime.path)) {
+            tracing::warn!(
+                loaded = %runtime.path.display(),
+                "another ONNX Runtime was asked for, but a process can hold only one"
+            );
+        }
         return Ok(runtime.clone());
     }
     let found = find_library(&Places::from_env(explicit))?;

@@ -305,6 +305,77 @@ fn an_edited_network_is_not_edited_again_and_damaged_weights_are_noticed() {
 }
 
 #[test]
+fn a_circle_ends_the_search() {
+    let nodes = vec![
+        node("Identity", &["a"], "logits", vec![]),
+        node("Identity", &["logits"], "k", vec![]),
+        node("Identity", &["k"], "logits", vec![]),
+    ];
+    let bytes = network(17, nodes, vec![]).encode_to_vec();
+    let graph = graph::Graph::parse(bytes.into(), Path::new("net.onnx")).unwrap();
+    graph.logits_of("logits");
+    assert!(matches!(cam::find(&graph, "logits"), Err(NoMap::Operator { .. })));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("net.onnx"), graph.encode()).unwrap();
+    let model = Model::open(&dir.path().join("net.onnx"), None).unwrap();
+    assert!(matches!(
+        Classifier::load(&model, &Options::default()),
+        Err(Error::Inference { action: "load", .. })
+    ));
+}
+
+#[test]
+fn half_precision_and_8_bit_heads_have_maps() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = || number("to", DataType::Float16 as i64);
+    let scalar = |name: &str, value: f32| TensorProto {
+        dims: vec![],
+        float_data: vec![value],
+        ..floats(name, &[], 1)
+    };
+    let zero = TensorProto {
+        name: Some("z".into()),
+        data_type: Some(DataType::Int8 as i32),
+        int32_data: vec![0],
+        ..TensorProto::default()
+    };
+    let codes = TensorProto {
+        name: Some("w8".into()),
+        dims: vec![CLASSES as i64, CHANNELS as i64],
+        data_type: Some(DataType::Int8 as i32),
+        int32_data: (0..CLASSES * CHANNELS).map(|i| (i * 53 % 255) as i32 - 127).collect(),
+        ..TensorProto::default()
+    };
+    let pool = |input: &str| node("GlobalAveragePool", &[input], "p", vec![]);
+    let gemm = |w: &str, out: &str| node("Gemm", &["f", w, "b"], out, vec![number("transB", 1)]);
+    let fp16 = vec![
+        node("Cast", &["a"], "h", vec![half()]),
+        pool("h"),
+        node("Flatten", &["p"], "f", vec![]),
+        node("Cast", &["w"], "wh", vec![half()]),
+        node("Cast", &["b32"], "b", vec![half()]),
+        gemm("wh", "l"),
+        node("Cast", &["l"], "logits", vec![number("to", DataType::Float as i64)]),
+    ];
+    let fp16_weights = vec![floats("w", &[CLASSES, CHANNELS], 7), floats("b32", &[CLASSES], 8)];
+    let int8 = vec![
+        pool("a"),
+        node("QuantizeLinear", &["p", "s", "z"], "pq", vec![]),
+        node("DequantizeLinear", &["pq", "s", "z"], "pd", vec![]),
+        node("Flatten", &["pd"], "f", vec![]),
+        node("DequantizeLinear", &["w8", "s", "z"], "w", vec![]),
+        gemm("w", "logits"),
+    ];
+    let int8_weights = vec![scalar("s", 0.01), zero, codes, floats("b", &[CLASSES], 8)];
+    for (nodes, weights) in [(fp16, fp16_weights), (int8, int8_weights)] {
+        let model = model(dir.path(), &network(17, nodes, weights));
+        let mut net = Classifier::load(&model, &Options::default()).unwrap();
+        assert_eq!(net.why_no_map(), None);
+        assert_eq!(net.run(&picture(0), &[0, 1, 2, 3]).unwrap().maps.len(), CLASSES);
+    }
+}
+
+#[test]
 fn weights_beside_the_file_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let (_, nodes, weights) = heads(17).swap_remove(0);
