@@ -1,0 +1,442 @@
+//! Small made-up networks: every form of head that is recognised, in every
+//! operator set, and some that are not.
+
+use super::graph::int_attribute;
+use super::onnx::attribute_proto::AttributeType;
+use super::onnx::tensor_proto::{DataLocation, DataType};
+use super::onnx::type_proto::{Tensor, Value};
+use super::onnx::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
+};
+use super::*;
+use prost::Message;
+use std::path::Path;
+
+const CHANNELS: usize = 5;
+const CLASSES: usize = 4;
+
+fn floats(name: &str, dims: &[usize], seed: u32) -> TensorProto {
+    let mut state = seed.wrapping_mul(747_796_405) | 1;
+    let value = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    TensorProto {
+        name: Some(name.into()),
+        dims: dims.iter().map(|&d| d as i64).collect(),
+        data_type: Some(DataType::Float as i32),
+        float_data: (0..dims.iter().product()).map(value).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn ints(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: vec![values.len() as i64],
+        data_type: Some(DataType::Int64 as i32),
+        int64_data: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+fn list(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints: values.to_vec(),
+        ..AttributeProto::default()
+    }
+}
+
+fn number(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..AttributeProto::default()
+    }
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        name: Some(format!("make_{output}")),
+        op_type: Some(op.into()),
+        input: inputs.iter().map(|&i| i.into()).collect(),
+        output: vec![output.into()],
+        attribute,
+        ..NodeProto::default()
+    }
+}
+
+fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim = |&v: &i64| tensor_shape_proto::Dimension {
+        value: (v > 0).then_some(tensor_shape_proto::dimension::Value::DimValue(v)),
+        ..Default::default()
+    };
+    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let tensor = Tensor { elem_type: Some(DataType::Float as i32), shape };
+    let value = Some(Value::TensorType(tensor));
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { value, ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// Convolution and ReLU (`a`), then `tail` to `logits`.
+fn network(opset: i64, tail: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelProto {
+    let mut nodes = vec![
+        node("Conv", &["x", "w0", "b0"], "c", vec![list("pads", &[1, 1, 1, 1])]),
+        node("Relu", &["c"], "a", vec![]),
+    ];
+    nodes.extend(tail);
+    let mut initializer = vec![floats("w0", &[CHANNELS, 3, 3, 3], 1), floats("b0", &[CHANNELS], 2)];
+    initializer.extend(weights);
+    let graph = GraphProto {
+        name: Some("net".into()),
+        node: nodes,
+        initializer,
+        input: vec![info("x", &[0, 3, 6, 8])],
+        output: vec![info("logits", &[])],
+        ..GraphProto::default()
+    };
+    let opset = OperatorSetIdProto { domain: None, version: Some(opset) };
+    ModelProto {
+        ir_version: Some(if opset.version() < 11 { 4 } else { 8 }),
+        opset_import: vec![opset],
+        graph: Some(graph),
+        ..ModelProto::default()
+    }
+}
+
+fn mean(opset: i64, input: &str, axes: &[i64], keep: i64) -> (NodeProto, Vec<TensorProto>) {
+    let keep = number("keepdims", keep);
+    if opset >= 18 {
+        (node("ReduceMean", &[input, "axes"], "p", vec![keep]), vec![ints("axes", axes)])
+    } else {
+        (node("ReduceMean", &[input], "p", vec![list("axes", axes), keep]), vec![])
+    }
+}
+
+fn squeeze(opset: i64, input: &str, output: &str) -> (NodeProto, Vec<TensorProto>) {
+    if opset >= 13 {
+        (node("Squeeze", &[input, "sq"], output, vec![]), vec![ints("sq", &[2, 3])])
+    } else {
+        (node("Squeeze", &[input], output, vec![list("axes", &[2, 3])]), vec![])
+    }
+}
+
+/// Every recognised head: name, nodes, weights.
+fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
+    let gap = || node("GlobalAveragePool", &["a"], "p", vec![]);
+    let flat = || node("Flatten", &["p"], "f", vec![]);
+    let bias = || floats("b", &[CLASSES], 8);
+    let (wt, w) = (floats("w", &[CLASSES, CHANNELS], 7), floats("w", &[CHANNELS, CLASSES], 7));
+    let w1x1 = floats("w", &[CLASSES, CHANNELS, 1, 1], 7);
+    let (nhwc, axes) = mean(opset, "t", &[1, 2], 0);
+    let (negative, negative_axes) = mean(opset, "a", &[-2, -1], 1);
+    let (sq, sq_axes) = squeeze(opset, "q", "logits");
+    let kernel = || list("kernel_shape", &[6, 8]);
+    let gemm = |mut more: Vec<AttributeProto>| {
+        more.push(number("transB", 1));
+        node("Gemm", &["f", "w", "b"], "logits", more)
+    };
+    let half = AttributeProto {
+        name: Some("alpha".into()),
+        r#type: Some(AttributeType::Float as i32),
+        f: Some(0.5),
+        ..AttributeProto::default()
+    };
+    vec![
+        ("gemm", vec![gap(), flat(), gemm(vec![])], vec![wt.clone(), bias()]),
+        ("alpha", vec![gap(), flat(), gemm(vec![half])], vec![wt.clone(), bias()]),
+        (
+            "untransposed gemm",
+            vec![gap(), flat(), node("Gemm", &["f", "w", "b"], "logits", vec![])],
+            vec![w.clone(), bias()],
+        ),
+        (
+            "matmul",
+            vec![gap(), flat(), node("MatMul", &["f", "w"], "logits", vec![])],
+            vec![w.clone()],
+        ),
+        (
+            "matmul and bias, channels last",
+            vec![
+                node("Transpose", &["a"], "t", vec![list("perm", &[0, 2, 3, 1])]),
+                nhwc,
+                node("MatMul", &["p", "w"], "m", vec![]),
+                node("Add", &["b", "m"], "logits", vec![]),
+            ],
+            [vec![w, bias()], axes].concat(),
+        ),
+        (
+            "average over negative axes",
+            vec![negative, flat(), gemm(vec![])],
+            [vec![wt.clone(), bias()], negative_axes].concat(),
+        ),
+        (
+            "average pooling of everything",
+            vec![node("AveragePool", &["a"], "p", vec![kernel()]), flat(), gemm(vec![])],
+            vec![wt, bias()],
+        ),
+        (
+            "1x1 convolution after",
+            vec![gap(), node("Conv", &["p", "w", "b"], "q", vec![]), sq],
+            [vec![w1x1.clone(), bias()], sq_axes].concat(),
+        ),
+        (
+            "1x1 convolution before",
+            vec![
+                node("Conv", &["a", "w", "b"], "k", vec![]),
+                node("GlobalAveragePool", &["k"], "p", vec![]),
+                node("Flatten", &["p"], "logits", vec![]),
+            ],
+            vec![w1x1, bias()],
+        ),
+    ]
+}
+
+fn model(dir: &Path, net: &ModelProto) -> Model {
+    let path = dir.join("net.onnx");
+    std::fs::write(&path, net.encode_to_vec()).unwrap();
+    Model::open(&path, None).unwrap()
+}
+
+fn picture(seed: usize) -> Vec<f32> {
+    (0..3 * 6 * 8).map(|i| ((i * (7 + seed)) % 23) as f32 / 11.0 - 1.0).collect()
+}
+
+#[test]
+fn every_form_of_head_in_every_operator_set_is_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    for opset in 9..=21 {
+        for (name, nodes, weights) in heads(opset) {
+            let bias = weights.iter().find(|w| w.name() == "b").map(|w| w.float_data.clone());
+            let net = network(opset, nodes, weights);
+            let mut net = Classifier::load(&model(dir.path(), &net), &Options::default()).unwrap();
+            assert_eq!(net.why_no_map(), None, "{name}, operator set {opset}");
+            let kind = if name.ends_with("before") {
+                HeadKind::ClassMaps
+            } else {
+                HeadKind::PoolThenLinear
+            };
+            assert_eq!(net.head_kind(), Some(kind), "{name}");
+            for seed in 0..2 {
+                let out = net.run(&picture(seed), &[0, 1, 2, 3]).unwrap();
+                assert_eq!(out.maps.len(), CLASSES);
+                for (class, map) in &out.maps {
+                    assert_eq!((map.rows, map.cols), (6, 8));
+                    let b = bias
+                        .as_ref()
+                        .filter(|_| kind == HeadKind::PoolThenLinear)
+                        .map_or(0.0, |b| b[*class]);
+                    let mean = map.values.iter().sum::<f32>() / 48.0;
+                    let logit = out.heads[0].logits[*class];
+                    assert!(
+                        (mean + b - logit).abs() < 1e-4,
+                        "{name} {opset}: {mean} + {b} is not {logit}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_that_have_no_map_say_why_and_still_classify() {
+    let dir = tempfile::tempdir().unwrap();
+    let gemm = |input: &str| node("Gemm", &[input, "w", "b"], "logits", vec![]);
+    let small = vec![floats("w", &[CHANNELS, CLASSES], 7), floats("b", &[CLASSES], 8)];
+    let large = vec![floats("w", &[CHANNELS * 48, CLASSES], 7), floats("b", &[CLASSES], 8)];
+    // Covers only part of the map, so the average is another one.
+    let part = vec![list("kernel_shape", &[3, 4]), list("strides", &[6, 8])];
+    let cases: Vec<(&str, Vec<NodeProto>, Vec<TensorProto>)> = vec![
+        ("there is Relu", vec![node("Flatten", &["a"], "f", vec![]), gemm("f")], large),
+        (
+            "there is GlobalMaxPool",
+            vec![
+                node("GlobalMaxPool", &["a"], "p", vec![]),
+                node("Flatten", &["p"], "f", vec![]),
+                gemm("f"),
+            ],
+            small.clone(),
+        ),
+        (
+            "do not add up",
+            vec![
+                node("AveragePool", &["a"], "p", part),
+                node("Flatten", &["p"], "f", vec![]),
+                gemm("f"),
+            ],
+            small,
+        ),
+    ];
+    for (why, nodes, weights) in cases {
+        let model = model(dir.path(), &network(17, nodes, weights));
+        let mut net = Classifier::load(&model, &Options::default()).unwrap();
+        let reason = net.why_no_map().unwrap().to_string();
+        assert!(reason.contains(why), "{reason}");
+        let out = net.run(&picture(0), &[1]).unwrap();
+        assert!(out.maps.is_empty() && out.heads[0].logits.len() == CLASSES);
+    }
+}
+
+#[test]
+fn an_edited_network_is_not_edited_again_and_damaged_weights_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, nodes, weights) = heads(17).swap_remove(0);
+    let mut net = network(17, nodes, weights);
+    let bytes = net.encode_to_vec();
+    let mut graph = graph::Graph::parse(bytes.into(), Path::new("net.onnx")).unwrap();
+    let found = cam::find(&graph, "logits").unwrap();
+    assert_eq!(found.classes(&graph), Some(CLASSES));
+    cam::append(&mut graph.append(), &found, 1);
+    let edited = graph::Graph::parse(graph.encode().into(), Path::new("net.onnx")).unwrap();
+    assert!(matches!(cam::find(&edited, "logits"), Err(NoMap::NameTaken { .. })));
+    assert_eq!(edited.producer("logits").and_then(|n| int_attribute(n, "transB")), Some(1));
+
+    let weights = &mut net.graph.as_mut().unwrap().initializer;
+    weights.iter_mut().find(|w| w.name() == "b").unwrap().float_data[2] = f32::NAN;
+    let error = Classifier::load(&model(dir.path(), &net), &Options::default()).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { class: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_circle_ends_the_search() {
+    let nodes = vec![
+        node("Identity", &["a"], "logits", vec![]),
+        node("Identity", &["logits"], "k", vec![]),
+        node("Identity", &["k"], "logits", vec![]),
+    ];
+    let bytes = network(17, nodes, vec![]).encode_to_vec();
+    let graph = graph::Graph::parse(bytes.into(), Path::new("net.onnx")).unwrap();
+    graph.logits_of("logits");
+    assert!(matches!(cam::find(&graph, "logits"), Err(NoMap::Operator { .. })));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("net.onnx"), graph.encode()).unwrap();
+    let model = Model::open(&dir.path().join("net.onnx"), None).unwrap();
+    assert!(matches!(
+        Classifier::load(&model, &Options::default()),
+        Err(Error::Inference { action: "load", .. })
+    ));
+}
+
+#[test]
+fn half_precision_and_8_bit_heads_have_maps() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = || number("to", DataType::Float16 as i64);
+    let scalar = |name: &str, value: f32| TensorProto {
+        dims: vec![],
+        float_data: vec![value],
+        ..floats(name, &[], 1)
+    };
+    let zero = TensorProto {
+        name: Some("z".into()),
+        data_type: Some(DataType::Int8 as i32),
+        int32_data: vec![0],
+        ..TensorProto::default()
+    };
+    let codes = TensorProto {
+        name: Some("w8".into()),
+        dims: vec![CLASSES as i64, CHANNELS as i64],
+        data_type: Some(DataType::Int8 as i32),
+        int32_data: (0..CLASSES * CHANNELS).map(|i| (i * 53 % 255) as i32 - 127).collect(),
+        ..TensorProto::default()
+    };
+    let pool = |input: &str| node("GlobalAveragePool", &[input], "p", vec![]);
+    let gemm = |w: &str, out: &str| node("Gemm", &["f", w, "b"], out, vec![number("transB", 1)]);
+    let fp16 = vec![
+        node("Cast", &["a"], "h", vec![half()]),
+        pool("h"),
+        node("Flatten", &["p"], "f", vec![]),
+        node("Cast", &["w"], "wh", vec![half()]),
+        node("Cast", &["b32"], "b", vec![half()]),
+        gemm("wh", "l"),
+        node("Cast", &["l"], "logits", vec![number("to", DataType::Float as i64)]),
+    ];
+    let fp16_weights = vec![floats("w", &[CLASSES, CHANNELS], 7), floats("b32", &[CLASSES], 8)];
+    let int8 = vec![
+        pool("a"),
+        node("QuantizeLinear", &["p", "s", "z"], "pq", vec![]),
+        node("DequantizeLinear", &["pq", "s", "z"], "pd", vec![]),
+        node("Flatten", &["pd"], "f", vec![]),
+        node("DequantizeLinear", &["w8", "s", "z"], "w", vec![]),
+        gemm("w", "logits"),
+    ];
+    let int8_weights = vec![scalar("s", 0.01), zero, codes, floats("b", &[CLASSES], 8)];
+    for (nodes, weights) in [(fp16, fp16_weights), (int8, int8_weights)] {
+        let model = model(dir.path(), &network(17, nodes, weights));
+        let mut net = Classifier::load(&model, &Options::default()).unwrap();
+        assert_eq!(net.why_no_map(), None);
+        assert_eq!(net.run(&picture(0), &[0, 1, 2, 3]).unwrap().maps.len(), CLASSES);
+    }
+}
+
+#[test]
+fn weights_beside_the_file_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, nodes, weights) = heads(17).swap_remove(0);
+    let mut net = network(17, nodes, weights);
+    let w = &mut net.graph.as_mut().unwrap().initializer;
+    let w = w.iter_mut().find(|w| w.name() == "w").unwrap();
+    let bytes: Vec<u8> = w.float_data.drain(..).flat_map(f32::to_le_bytes).collect();
+    w.data_location = Some(DataLocation::External as i32);
+    let entry =
+        |k: &str, v: &str| StringStringEntryProto { key: Some(k.into()), value: Some(v.into()) };
+    w.external_data = vec![
+        entry("location", "net.data"),
+        entry("offset", "0"),
+        entry("length", &bytes.len().to_string()),
+    ];
+    let missing =
+        Classifier::load(&model(dir.path(), &net), &Options::default()).unwrap_err().to_string();
+    assert!(missing.contains("net.data"), "{missing}");
+    std::fs::write(dir.path().join("net.data"), bytes).unwrap();
+    let mut net = Classifier::load(&model(dir.path(), &net), &Options::default()).unwrap();
+    assert_eq!(net.run(&picture(0), &[]).unwrap().maps.len(), 1);
+}
+
+#[test]
+#[ignore = "needs HEATCAST_BENCH_MODEL, an .onnx file; run in release mode"]
+fn cost_of_the_maps() {
+    let path = std::env::var("HEATCAST_BENCH_MODEL").unwrap();
+    let mut model = Model::open(Path::new(&path), None).unwrap();
+    let size = std::env::var("HEATCAST_BENCH_SIZE").unwrap_or("224x384".into());
+    let (h, w) = size.split_once('x').unwrap();
+    (model.spec.input.height, model.spec.input.width) = (h.parse().unwrap(), w.parse().unwrap());
+    let started = std::time::Instant::now();
+    let mut with = Classifier::load(&model, &Options::default()).unwrap();
+    golden::eprintln_figure("load, seconds", started.elapsed().as_secs_f32());
+    assert_eq!(with.why_no_map(), None);
+    let off = Options { maps: false, ..Options::default() };
+    let mut without = Classifier::load(&model, &off).unwrap();
+    assert_eq!(without.why_no_map(), Some(&NoMap::SwitchedOff));
+    let picture: Vec<f32> = (0..with.input_len()).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let mut times = [const { Vec::new() }; 3];
+    for round in 0..60 {
+        for (which, times) in times.iter_mut().enumerate() {
+            let started = std::time::Instant::now();
+            let maps = match which {
+                0 => without.run(&picture, &[]).unwrap().maps.len(),
+                1 => with.run(&picture, &[]).unwrap().maps.len(),
+                _ => with.run(&picture, &[0, 1, 2, 3]).unwrap().maps.len(),
+            };
+            assert_eq!(maps > 0, which > 0);
+            if round >= 10 {
+                times.push(started.elapsed().as_secs_f32() * 1e3);
+            }
+        }
+    }
+    let median = times.map(|mut t| {
+        t.sort_by(f32::total_cmp);
+        (t[t.len() / 2], t[0])
+    });
+    for (name, (median, least)) in ["without maps", "1 map", "5 maps"].into_iter().zip(median) {
+        golden::eprintln_figure(&format!("{name}, median ms"), median);
+        golden::eprintln_figure(&format!("{name}, least ms"), least);
+    }
+    golden::eprintln_figure("ratio of medians, 1 map to none", median[1].0 / median[0].0);
+}
