@@ -5,6 +5,7 @@
 //! Precedence: defaults, then the file, then each `--set` in turn.
 //! `pipelines/reference.toml` shows every key.
 
+use crate::overlay::{Colormap, HudMode};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
@@ -129,36 +130,6 @@ pub enum Style {
     Off,
 }
 
-/// Colours of heat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Colormap {
-    /// Black, red, yellow: perceptually even.
-    #[default]
-    Inferno,
-    /// Violet, green, yellow: perceptually even.
-    Viridis,
-    /// A smoother rainbow.
-    Turbo,
-    /// The rainbow of older tools.
-    Jet,
-    /// Black to white.
-    Grey,
-}
-
-/// How much text is drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hud {
-    /// Labels, probabilities, bars and the legend.
-    #[default]
-    Full,
-    /// One line.
-    Compact,
-    /// None.
-    Off,
-}
-
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -170,12 +141,12 @@ pub struct OverlayConfig {
     /// Colours of heat.
     pub colormap: Colormap,
     /// How much text is drawn.
-    pub hud: Hud,
+    pub hud: HudMode,
 }
 
 impl Default for OverlayConfig {
     fn default() -> Self {
-        Self { style: Style::Heatmap, opacity: 0.45, colormap: Colormap::Inferno, hud: Hud::Full }
+        Self { style: Style::Heatmap, opacity: 0.45, colormap: Colormap::Inferno, hud: HudMode::Full }
     }
 }
 
@@ -500,7 +471,7 @@ mod tests {
     fn the_file_beats_the_defaults_and_set_beats_the_file() {
         let file = "[overlay]\nopacity = 0.3\nhud = 'off'\n";
         let config = load(file, &["overlay.opacity=1", "overlay.opacity = 0.7"]).unwrap();
-        assert_eq!((config.overlay.opacity, config.overlay.hud), (0.7, Hud::Off));
+        assert_eq!((config.overlay.opacity, config.overlay.hud), (0.7, HudMode::Off));
         assert_eq!(config.output, OutputConfig::default());
     }
 

@@ -7,7 +7,6 @@ pub mod explain;
 pub mod frame;
 pub mod media;
 pub mod model;
-pub mod mpegts;
 pub mod overlay;
 pub mod pipeline;
 pub mod preprocess;

@@ -9,7 +9,7 @@
 //! reaches another one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use super::elements::{
 use super::track::Track;
 use super::{Container, Error, Frame};
 use crate::clock::MediaClock;
+use crate::frame::Size;
 use crate::sync_cell::Locked;
 
 /// Compressed video that may wait for the decoder. Sound that a file stores
@@ -65,6 +66,8 @@ pub(super) struct Shared {
     failure: Locked<Option<Error>>,
     decoded: AtomicU64,
     damaged: AtomicU64,
+    /// Size of the first frame.
+    picture_size: OnceLock<Size>,
     changed_format: AtomicBool,
     last_pts: AtomicU64,
 }
@@ -107,6 +110,7 @@ impl Source {
             failure: Locked::default(),
             decoded: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            picture_size: OnceLock::new(),
             changed_format: AtomicBool::new(false),
             last_pts: AtomicU64::new(0),
         });
@@ -218,6 +222,11 @@ impl Source {
     /// Leaps of the timestamps repaired so far.
     pub fn clock_repairs(&self) -> usize {
         self.shared.clock.lock().repairs()
+    }
+
+    /// Size of the first frame, in pixels.
+    pub fn picture_size(&self) -> Option<Size> {
+        self.shared.picture_size.get().copied()
     }
 
     /// True when the picture size or shape changed mid-stream (the frames were
@@ -337,6 +346,7 @@ fn connect_demuxer(
         if let Err(error) = built {
             let text = error.to_string();
             *shared.failure.lock() = Some(error);
+            // The message wakes the supervisor, which asks for the failure.
             gst::element_error!(demuxer, gst::StreamError::Failed, ("{text}"));
         }
     });
@@ -429,6 +439,7 @@ fn add_video_branch(
     let flip = make("videoflip")?;
     flip.set_property_from_str("video-direction", "auto");
     let scale = make("videoscale")?;
+    watch_size(&scale, shared);
     let convert_again = make("videoconvert")?;
     let fixed = capsfilter(&progressive_i420().build())?;
     let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
@@ -461,6 +472,26 @@ fn progressive_i420() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
         .field("interlace-mode", "progressive")
 }
 
+/// Notes when the decoded size changes mid-stream.
+fn watch_size(scale: &gst::Element, shared: &Arc<Shared>) {
+    let Some(pad) = scale.static_pad("sink") else { return };
+    let shared = Arc::clone(shared);
+    let first = Locked::new(None::<gst_video::VideoInfo>);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, probe| {
+        if let Some(gst::EventView::Caps(event)) = probe.event().map(|e| e.view())
+            && let Ok(info) = gst_video::VideoInfo::from_caps(event.caps())
+        {
+            let mut first = first.lock();
+            let size = |i: &gst_video::VideoInfo| (i.width(), i.height(), i.par());
+            if first.as_ref().is_some_and(|f| size(f) != size(&info)) {
+                shared.changed_format.store(true, Relaxed);
+            }
+            first.get_or_insert(info);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
 /// Turns decoded buffers into frames on the bounded queue. The first frame
 /// fixes size, pixel shape and colours for the whole run.
 fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSinkCallbacks {
@@ -483,6 +514,8 @@ fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSi
                         .build();
                     filter.set_property("caps", caps);
                 }
+                let size = Size::new(info.width() as usize, info.height() as usize);
+                let _ = on_frame.picture_size.set(size);
                 first = Some(info.clone());
             }
             let sender = on_frame.frames.lock().clone().ok_or(gst::FlowError::Eos)?;

@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::onnx::ModelProto;
 use super::*;
-use crate::preprocess::{Color, InputSpec, Layout, Resize};
+use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
 
 /// Cases with average pooling and at most one linear layer.
 const CASES: [&str; 7] = [
@@ -75,7 +75,7 @@ fn case(name: &str, file: &str) -> Option<Case> {
                 width: input.shape()[3],
                 height: input.shape()[2],
                 layout: if nhwc { Layout::Nhwc } else { Layout::Nchw },
-                color: Color::Rgb,
+                color: ChannelOrder::Rgb,
                 resize: Resize::Stretch,
                 mean: [0.0; 3],
                 std: [1.0; 3],

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::graph::{FinalActivation, Graph};
-use crate::preprocess::{Color, InputSpec, Layout, Resize};
+use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
 
 /// The file that describes a model.
 const DESCRIPTION: &str = "model.toml";
@@ -385,7 +385,7 @@ impl Model {
             width: width.unwrap_or(224),
             height: height.unwrap_or(224),
             layout,
-            color: Color::Rgb,
+            color: ChannelOrder::Rgb,
             resize: Resize::Stretch,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],

@@ -153,6 +153,7 @@ pub fn annotate(
         stop: Arc::clone(stop),
         patience: Duration::from_secs_f64(job.config.limits.stall_timeout_s),
         last: (0, Instant::now()),
+        stalls: 0,
         reason: None,
         interrupted: false,
     };
@@ -197,6 +198,7 @@ struct Supervisor {
     patience: Duration,
     /// Sum of all progress, and when it last grew.
     last: (u64, Instant),
+    stalls: u32,
     reason: Option<String>,
     interrupted: bool,
 }
@@ -239,12 +241,7 @@ impl Supervisor {
                 }
             }
             if self.is_stalled() {
-                let seconds = self.patience.as_secs_f64();
-                if let Some(output) = self.watch.output.get() {
-                    output.finish_now();
-                }
-                written = true;
-                self.end(format!("nothing moved for {seconds:.0} seconds"))?;
+                written |= self.give_up_on_a_part()?;
             }
             report(Progress {
                 frames: self.watch.painted.load(Relaxed),
@@ -278,6 +275,27 @@ impl Supervisor {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Ends what does not move: first the input, then the output, then the run.
+    /// True when the output was ended.
+    fn give_up_on_a_part(&mut self) -> anyhow::Result<bool> {
+        let waited = self.last.1.elapsed().as_secs_f64();
+        self.last.1 = Instant::now();
+        self.patience = self.patience.min(STOP_TIMEOUT);
+        self.stalls += 1;
+        match (self.stalls, self.watch.output.get()) {
+            (1, _) => self.end(format!("nothing moved for {waited:.0} seconds"))?,
+            (2, Some(output)) => {
+                output.abort();
+                return Ok(true);
+            }
+            _ => bail!(
+                "{}; what was written so far is in the file ending in .part",
+                self.reason.as_deref().unwrap_or("the run cannot be ended")
+            ),
+        }
+        Ok(false)
     }
 
     fn is_stalled(&mut self) -> bool {
