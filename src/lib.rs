@@ -2,6 +2,7 @@
 
 pub mod annotation;
 pub mod clock;
+pub mod cmd;
 pub mod config;
 pub mod explain;
 pub mod frame;

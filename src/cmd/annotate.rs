@@ -1,0 +1,224 @@
+//! `heatcast annotate`: a recording in, an annotated recording out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use anyhow::{Context, anyhow, bail};
+
+use super::progress::{Display, clock};
+use super::{Failure, result, talk};
+use crate::config::Config;
+use crate::media::Container;
+use crate::pipeline::{self, Annotate, StopFlag, Summary};
+
+/// Arguments of `heatcast annotate`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The recording
+    input: PathBuf,
+    /// The annotated recording: .mp4, .mkv or .ts
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Also write what was seen, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Model: a name (see `heatcast model list`), a folder or an .onnx file
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Which of the model's questions to explain [default: the first]
+    #[arg(long)]
+    head: Option<String>,
+    /// Class to explain: `top`, a label or an index [default: top]
+    #[arg(long)]
+    class: Option<String>,
+    /// Analyses per second of video [default: 5]
+    #[arg(long, value_name = "N")]
+    analysis_fps: Option<f64>,
+    /// How heat is shown: heatmap or off
+    #[arg(long)]
+    style: Option<String>,
+    /// Opacity of full heat, 0 to 1 [default: 0.45]
+    #[arg(long)]
+    opacity: Option<f64>,
+    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    #[arg(long)]
+    colormap: Option<String>,
+    /// How much text is drawn: full, compact or off
+    #[arg(long)]
+    hud: Option<String>,
+    /// Threads of the classifier [default: 1]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Where the classifier runs: auto or cpu
+    #[arg(long)]
+    provider: Option<String>,
+    /// Programme number, for transport streams with several
+    #[arg(long, value_name = "N")]
+    program: Option<u32>,
+    /// Settings file (see pipelines/reference.toml)
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+    /// One setting, e.g. --set output.crf=23
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
+    let config = configuration(&args).map_err(Failure::usage)?;
+    check_paths(&args).map_err(Failure::usage)?;
+    let stop = stop_on_signal().map_err(Failure::run)?;
+    let prepared = pipeline::prepare(&config).map_err(Failure::usage)?;
+    let job = Annotate {
+        input: args.input,
+        output: args.output,
+        events: args.events,
+        program: args.program,
+        config,
+    };
+    let mut display = Display::new(quiet);
+    let ended = pipeline::annotate(&job, prepared, &stop, &mut |p| display.update(p));
+    display.clear();
+    let summary = ended.map_err(Failure::run)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&summary).map_err(Failure::run)?;
+        result(format_args!("{text}"));
+    } else if !quiet {
+        describe(&summary);
+    }
+    verdict(&summary).map_err(Failure::run)
+}
+
+/// Defaults, then the file, then `--set`, then the flags that name a setting.
+fn configuration(args: &Args) -> anyhow::Result<Config> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the settings file {}", path.display()))
+    };
+    let text = args.config.as_ref().map(read).transpose()?;
+    let mut sets = args.sets.clone();
+    let mut set = |key: &str, value: Option<String>| {
+        sets.extend(value.map(|value| format!("{key}={value}")));
+    };
+    set("model.name", args.model.clone());
+    set("model.head", args.head.clone());
+    set("model.threads", args.threads.map(|n| n.to_string()));
+    set("model.provider", args.provider.clone());
+    set("explain.class", args.class.clone());
+    set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
+    set("overlay.style", args.style.clone());
+    set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));
+    set("overlay.colormap", args.colormap.clone());
+    set("overlay.hud", args.hud.clone());
+    let config = Config::load(text.as_deref(), &sets);
+    config.map_err(|e| match &args.config {
+        Some(path) => anyhow!(e).context(path.display().to_string()),
+        None => anyhow!(e),
+    })
+}
+
+/// Everything about the files that can be known before work starts.
+fn check_paths(args: &Args) -> anyhow::Result<()> {
+    let Args { input, output, .. } = args;
+    if !input.exists() {
+        bail!("{}: there is no such file; check the name", input.display());
+    }
+    Container::of(output)?;
+    let outputs = [Some(output), args.events.as_ref()];
+    for path in outputs.into_iter().flatten() {
+        if path.is_dir() {
+            bail!("{} is a folder; name a file in it", path.display());
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if !folder.is_dir() {
+            bail!("{}: there is no folder {}; create it first", path.display(), folder.display());
+        }
+        if same_file(path, input) {
+            bail!("{} is the input; name another output", path.display());
+        }
+        if path.exists() && !args.force {
+            bail!("{} exists; use --force to overwrite it", path.display());
+        }
+        tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
+    }
+    if args.events.as_ref().is_some_and(|events| events == output) {
+        bail!("{}: the events and the video need two files", output.display());
+    }
+    Ok(())
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Proves that a folder can be written into.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".heatcast-{}.part", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+/// The first signal asks for an orderly end, the second one ends at once.
+fn stop_on_signal() -> anyhow::Result<StopFlag> {
+    let stop: StopFlag = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, SeqCst) {
+            std::process::exit(1);
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn verdict(summary: &Summary) -> anyhow::Result<()> {
+    let Summary { output, duration_s, .. } = summary;
+    if let Some(reason) = &summary.reason {
+        bail!("{reason}; the first {} are in {output}", clock(*duration_s));
+    }
+    if summary.classifier_failures > 0 {
+        bail!(
+            "the classifier failed on {} of {} frames; {output} shows them without explanation",
+            summary.classifier_failures,
+            summary.frames_analysed
+        );
+    }
+    Ok(())
+}
+
+fn describe(summary: &Summary) {
+    let Summary { frames_in, frames_out, frames_analysed, wall_s, speed, .. } = summary;
+    talk(format_args!(
+        "{frames_in} frames in, {frames_out} out, {frames_analysed} analysed: {} of video in {} ({speed:.2}x real time)",
+        clock(summary.duration_s),
+        clock(*wall_s),
+    ));
+    for track in &summary.tracks {
+        talk(format_args!("{}: {}", track.name, track.fate));
+    }
+    for left_out in &summary.left_out {
+        talk(format_args!("left out: {left_out}"));
+    }
+    for note in &summary.notes {
+        talk(format_args!("note: {note}"));
+    }
+    if let Some(events) = &summary.events {
+        talk(format_args!("events: {events}"));
+    }
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    result(format_args!(
+        "{} ({:.1} MB, from {:.1} MB)",
+        summary.output,
+        megabytes(summary.output_bytes),
+        megabytes(summary.input_bytes)
+    ));
+}

@@ -1,0 +1,112 @@
+//! The command line: one file per verb, each with its arguments and its `run`.
+//! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
+
+mod annotate;
+mod doctor;
+mod model;
+mod progress;
+
+use std::fmt;
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+/// Burns the explanations of a video classifier into the video.
+#[derive(Debug, Parser)]
+#[command(name = "heatcast", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// Say more: -v what is decided, -vv everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Turn a recording into an annotated recording
+    Annotate(Box<annotate::Args>),
+    /// List and look into models
+    Model(model::Args),
+    /// Check what is installed, and say how to get what is missing
+    Doctor(doctor::Args),
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or configuration: nothing was started.
+    Usage(anyhow::Error),
+    /// Failed while running.
+    Run(anyhow::Error),
+}
+
+impl Failure {
+    /// The exit code that says so.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Run(_) => 1,
+        }
+    }
+
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    fn run(error: impl Into<anyhow::Error>) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(error) | Self::Run(error)) = self;
+        write!(f, "{error:#}")
+    }
+}
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// With the sentence to print and the exit code.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    start_logging(cli.verbose, cli.quiet);
+    match cli.verb {
+        Verb::Annotate(args) => annotate::run(*args, cli.quiet),
+        Verb::Model(args) => model::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+    }
+}
+
+fn start_logging(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "heatcast=warn,error",
+        (_, 1) => "heatcast=info,warn",
+        (_, 2) => "heatcast=debug,info",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HEATCAST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // A second subscriber (tests call `run` more than once) changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .try_init();
+}
+
+/// Prints a result. A reader that went away is no error.
+fn result(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints talk, which goes beside the results.
+fn talk(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
