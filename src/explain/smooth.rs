@@ -31,7 +31,7 @@ impl Default for ClassSteadier {
 impl ClassSteadier {
     /// A steadier that averages probabilities over `tau` seconds (zero: not at
     /// all) and goes to another class only when its average leads by more than
-    /// `margin`.
+    /// `margin`, or is more than twice that of the shown class.
     pub fn new(tau: f64, margin: f32) -> Self {
         Self { tau, margin, last: None, shown: 0, smoothed: Vec::new() }
     }
@@ -53,7 +53,10 @@ impl ClassSteadier {
                     *smoothed += weight * (finite(p) - *smoothed);
                 }
                 let best = self.best()?;
-                if self.smoothed[best] > self.smoothed[self.shown] + self.margin {
+                // A lead of `margin` means nothing among a thousand classes of a
+                // few per cent each: there, twice the probability will do.
+                let lead = self.margin.min(self.smoothed[best] / 2.0);
+                if self.smoothed[best] > self.smoothed[self.shown] + lead {
                     self.shown = best;
                 }
             }
