@@ -146,7 +146,12 @@ pub struct OverlayConfig {
 
 impl Default for OverlayConfig {
     fn default() -> Self {
-        Self { style: Style::Heatmap, opacity: 0.45, colormap: Colormap::Inferno, hud: HudMode::Full }
+        Self {
+            style: Style::Heatmap,
+            opacity: 0.45,
+            colormap: Colormap::Inferno,
+            hud: HudMode::Full,
+        }
     }
 }
 

@@ -49,7 +49,9 @@ fn models(args: &Args) -> usize {
     let places = Places::from_env();
     let names = places.names();
     if names.is_empty() {
-        result(format_args!("no model found; run from the project's folder or set HEATCAST_MODELS"));
+        result(format_args!(
+            "no model found; run from the project's folder or set HEATCAST_MODELS"
+        ));
         return 1;
     }
     let mut troubles = 0;

@@ -10,6 +10,7 @@ mod source;
 mod track;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
@@ -79,4 +80,11 @@ impl Error {
 /// When the installation is broken.
 pub fn init() -> Result<(), Error> {
     gstreamer::init().map_err(Error::Init)
+}
+
+/// A time to wait on a bus. Never zero: for that, the bindings return before
+/// they have looked.
+fn patience(timeout: Duration) -> gstreamer::ClockTime {
+    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+    gstreamer::ClockTime::from_mseconds(ms)
 }

@@ -19,7 +19,7 @@ use gstreamer_video::prelude::*;
 
 use super::elements::{add_chain, make};
 use super::track::Track;
-use super::{Error, Frame};
+use super::{Error, Frame, patience};
 use crate::frame::{Picture, PictureMut, PlaneMut, Size};
 
 /// Painted frames that may wait for the encoder.
@@ -224,12 +224,12 @@ impl Output {
             target.set_pts(gst::ClockTime::from_nseconds(frame.pts.0));
             target.set_duration(frame.duration.map(gst::ClockTime::from_nseconds));
             carry_metas(&frame.buffer, target);
-            let mut mapped =
-                gst_video::VideoFrameRef::from_buffer_ref_writable(target, &self.info)
-                    .map_err(|_| Error::Map)?;
+            let mut mapped = gst_video::VideoFrameRef::from_buffer_ref_writable(target, &self.info)
+                .map_err(|_| Error::Map)?;
             let strides = *array3(mapped.plane_stride())?;
             let [y, u, v, _] = mapped.planes_data_mut();
-            let plane = |data, stride: i32| PlaneMut { data, stride: stride.unsigned_abs() as usize };
+            let plane =
+                |data, stride: i32| PlaneMut { data, stride: stride.unsigned_abs() as usize };
             let mut picture = PictureMut {
                 size: self.size(),
                 planes: [plane(y, strides[0]), plane(u, strides[1]), plane(v, strides[2])],
@@ -277,7 +277,7 @@ pub struct OutputHandle {
 impl OutputHandle {
     /// The next thing the output has to report, waiting at most `timeout`.
     pub fn poll(&self, timeout: Duration) -> Option<OutputEvent> {
-        let timeout = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).ok()?);
+        let timeout = patience(timeout);
         let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
         match self.pipeline.bus()?.timed_pop_filtered(timeout, &wanted)?.view() {
             gst::MessageView::Error(e) => Some(OutputEvent::Failed(describe(e))),
@@ -420,9 +420,7 @@ fn pump(track: &Track, input: &gst_app::AppSrc, counters: &Counters, is_ahead: i
 }
 
 fn open_failure(pipeline: &gst::Pipeline) -> String {
-    let message = pipeline
-        .bus()
-        .and_then(|b| b.pop_filtered(&[gst::MessageType::Error]));
+    let message = pipeline.bus().and_then(|b| b.pop_filtered(&[gst::MessageType::Error]));
     match message.as_ref().map(|m| m.view()) {
         Some(gst::MessageView::Error(e)) => describe(e),
         _ => "the file cannot be created".to_owned(),

@@ -9,8 +9,8 @@
 //! reaches another one.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,11 +19,9 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::elements::{
-    add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for,
-};
+use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
 use super::track::Track;
-use super::{Container, Error, Frame};
+use super::{Container, Error, Frame, patience};
 use crate::clock::MediaClock;
 use crate::frame::Size;
 use crate::sync_cell::Locked;
@@ -147,7 +145,7 @@ impl Source {
 
     /// The next thing the source has to report, waiting at most `timeout`.
     pub fn poll(&self, timeout: Duration) -> Option<SourceEvent> {
-        let timeout = gst::ClockTime::from_nseconds(u64::try_from(timeout.as_nanos()).ok()?);
+        let timeout = patience(timeout);
         let bus = self.pipeline.bus()?;
         let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
         let message = bus.timed_pop_filtered(timeout, &wanted)?;
@@ -428,10 +426,12 @@ fn add_video_branch(
         ahead.video_is_ahead.store(true, Relaxed);
         None
     });
-    let decoder = video_decoder_for(caps)
-        .ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
+    let decoder =
+        video_decoder_for(caps).ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
     let convert = make("videoconvert")?;
-    let i420 = capsfilter(&gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build())?;
+    let i420 = capsfilter(
+        &gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build(),
+    )?;
     let deinterlace = make("deinterlace")?;
     deinterlace.set_property_from_str("fields", "top");
     // Motion-adaptive, and unlike `yadif` of GStreamer 1.22 it keeps every frame's time.
@@ -451,7 +451,15 @@ fn add_video_branch(
     let parser = parser_for(caps);
     chain.extend(&parser);
     chain.extend([
-        &decoder, &convert, &i420, &deinterlace, &flip, &scale, &convert_again, &fixed, &sink,
+        &decoder,
+        &convert,
+        &i420,
+        &deinterlace,
+        &flip,
+        &scale,
+        &convert_again,
+        &fixed,
+        &sink,
     ]);
     add_chain(pipeline, &chain)?;
     chain.reverse();
@@ -502,8 +510,8 @@ fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSi
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
-            let info = gst_video::VideoInfo::from_caps(caps)
-                .map_err(|_| gst::FlowError::NotNegotiated)?;
+            let info =
+                gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
             if first.is_none() {
                 if let Some(filter) = fixed.upgrade() {
                     let caps = progressive_i420()

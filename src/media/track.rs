@@ -175,8 +175,7 @@ impl Track {
             .max_bytes(WAITING_BYTES)
             .block(true)
             .build();
-        let output =
-            gst_app::AppSink::builder().caps(&wanted).sync(false).async_(false).build();
+        let output = gst_app::AppSink::builder().caps(&wanted).sync(false).async_(false).build();
         let pipeline = gst::Pipeline::new();
         let mut chain: Vec<gst::Element> = vec![input.clone().upcast()];
         chain.extend(parser_for(&caps));
@@ -270,7 +269,11 @@ enum Carriage {
 }
 
 fn carriage(caps: &gst::Caps, container: Container) -> Carriage {
-    if container.sink_caps().can_intersect(&essence(caps)) { Carriage::Copy } else { Carriage::Convert }
+    if container.sink_caps().can_intersect(&essence(caps)) {
+        Carriage::Copy
+    } else {
+        Carriage::Convert
+    }
 }
 
 fn aac() -> gst::Caps {
@@ -296,9 +299,9 @@ fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Caps {
     let claims_mpeg_audio = caps.structure(0).is_some_and(|s| {
         s.name() == "audio/mpeg" && s.get::<i32>("mpegversion").is_ok_and(|v| v == 1)
     });
-    let adts = packet.map_readable().is_ok_and(|data| {
-        matches!(data.as_slice(), [0xFF, second, ..] if second & 0xF6 == 0xF0)
-    });
+    let adts = packet
+        .map_readable()
+        .is_ok_and(|data| matches!(data.as_slice(), [0xFF, second, ..] if second & 0xF6 == 0xF0));
     if claims_mpeg_audio && adts {
         gst::Caps::builder("audio/mpeg")
             .field("mpegversion", 4i32)

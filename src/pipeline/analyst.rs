@@ -115,8 +115,7 @@ impl Analyst {
             ClassChoice::Index(index) => Some(index),
             ClassChoice::Top => self.explained,
         };
-        let output =
-            self.classifier.run(&input, asked.as_slice()).map_err(|e| e.to_string())?;
+        let output = self.classifier.run(&input, asked.as_slice()).map_err(|e| e.to_string())?;
         let heads: Vec<HeadResult> = self
             .classifier
             .heads()
@@ -158,11 +157,7 @@ impl Analyst {
 }
 
 fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassProb {
-    ClassProb {
-        index,
-        label: head.labels[index].clone(),
-        probability: out.probabilities[index],
-    }
+    ClassProb { index, label: head.labels[index].clone(), probability: out.probabilities[index] }
 }
 
 fn head_result(

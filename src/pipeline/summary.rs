@@ -145,7 +145,8 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
         ));
     }
     if source.changed_format() {
-        notes.push("the picture size changed on the way; the output keeps the first one".to_owned());
+        notes
+            .push("the picture size changed on the way; the output keeps the first one".to_owned());
     }
     if let (Some(size), Some(first)) = (facts.output_size, source.picture_size())
         && size != first

@@ -85,7 +85,11 @@ fn a_missing_runtime_says_how_to_get_it() {
     let dir = Dir::new();
     let input = clip(&dir, "v.mp4", "mp4mux");
     let set = "model.onnxruntime=/nowhere/libonnxruntime.so";
-    fails(annotate(&input, &dir.path("o.mp4"), &["--set", set]), 2, &["/nowhere/libonnxruntime.so"]);
+    fails(
+        annotate(&input, &dir.path("o.mp4"), &["--set", set]),
+        2,
+        &["/nowhere/libonnxruntime.so"],
+    );
 }
 
 #[test]

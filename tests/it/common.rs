@@ -11,27 +11,27 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
 /// A folder of its own for each test, gone afterwards.
-pub struct Dir(tempfile::TempDir);
+pub(crate) struct Dir(tempfile::TempDir);
 
 impl Dir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         gst::init().unwrap();
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Makes a file with a GStreamer pipeline; `FILE` stands for its path.
-    pub fn make(&self, name: &str, pipeline: &str) -> PathBuf {
+    pub(crate) fn make(&self, name: &str, pipeline: &str) -> PathBuf {
         let path = self.path(name);
         run_pipeline(&pipeline.replace("FILE", path.to_str().unwrap()));
         path
     }
 
     /// Names of the files left in the folder.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<_> =
             entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -40,7 +40,7 @@ impl Dir {
     }
 }
 
-pub fn run_pipeline(description: &str) {
+pub(crate) fn run_pipeline(description: &str) {
     let pipeline = gst::parse::launch(description).unwrap_or_else(|e| panic!("{description}: {e}"));
     pipeline.set_state(gst::State::Playing).unwrap();
     let bus = pipeline.bus().unwrap();
@@ -55,37 +55,37 @@ pub fn run_pipeline(description: &str) {
 }
 
 /// The tiny model whose answer is the number coded in the picture.
-pub fn counter_model() -> PathBuf {
+pub(crate) fn counter_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/counter")
 }
 
 /// The program with these arguments.
-pub fn heatcast<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn heatcast<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heatcast"));
     command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command
 }
 
 /// `heatcast annotate INPUT -o OUTPUT --json` with the tiny model.
-pub fn annotate(input: &Path, output: &Path, more: &[&str]) -> Command {
+pub(crate) fn annotate(input: &Path, output: &Path, more: &[&str]) -> Command {
     let mut command = heatcast(["annotate", "--json", "-q", "--model"]);
     command.arg(counter_model()).arg(input).arg("-o").arg(output).args(more);
     command
 }
 
 /// Runs a command that must succeed; its standard output as JSON.
-pub fn json_of(mut command: Command) -> serde_json::Value {
+pub(crate) fn json_of(mut command: Command) -> serde_json::Value {
     let out = command.output().unwrap();
     assert!(out.status.success(), "{command:?}: {}", text(&out.stderr));
     serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&out.stdout)))
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Runs a command that must fail with one sentence and no more.
-pub fn fails(mut command: Command, code: i32, words: &[&str]) -> Output {
+pub(crate) fn fails(mut command: Command, code: i32, words: &[&str]) -> Output {
     let out = command.output().unwrap();
     let said = text(&out.stderr);
     assert_eq!(out.status.code(), Some(code), "{command:?}: {said}");
@@ -99,16 +99,16 @@ pub fn fails(mut command: Command, code: i32, words: &[&str]) -> Output {
 }
 
 /// A decoded picture.
-pub struct Picture {
-    pub pts_ns: u64,
-    pub width: usize,
-    pub height: usize,
+pub(crate) struct Picture {
+    pub(crate) pts_ns: u64,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
     planes: [Vec<u8>; 3],
 }
 
 impl Picture {
     /// Mean of plane `index` over a rectangle given in luma pixels.
-    pub fn mean(&self, index: usize, x: usize, y: usize, w: usize, h: usize) -> f64 {
+    pub(crate) fn mean(&self, index: usize, x: usize, y: usize, w: usize, h: usize) -> f64 {
         let shift = usize::from(index > 0);
         let stride = if index > 0 { self.width.div_ceil(2) } else { self.width };
         let (mut sum, mut n) = (0u64, 0u64);
@@ -123,7 +123,7 @@ impl Picture {
 }
 
 /// Every frame of a file, as an ordinary player decodes it.
-pub fn decode(path: &Path) -> Vec<Picture> {
+pub(crate) fn decode(path: &Path) -> Vec<Picture> {
     let description = format!(
         "filesrc location={} ! decodebin ! videoconvert ! video/x-raw,format=I420 ! appsink name=s sync=false",
         path.display()
@@ -156,21 +156,18 @@ pub fn decode(path: &Path) -> Vec<Picture> {
 }
 
 /// Pushes I420 pictures into a pipeline with an appsrc named `v`.
-pub fn encode(
+pub(crate) fn encode(
     description: &str,
     (width, height): (usize, usize),
     pictures: impl Iterator<Item = (u64, u64, Vec<u8>)>,
 ) {
     let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
     let source = pipeline.by_name("v").unwrap().downcast::<gst_app::AppSrc>().unwrap();
-    let info = gst_video::VideoInfo::builder(
-        gst_video::VideoFormat::I420,
-        width as u32,
-        height as u32,
-    )
-    .fps(gst::Fraction::new(25, 1))
-    .build()
-    .unwrap();
+    let info =
+        gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, width as u32, height as u32)
+            .fps(gst::Fraction::new(25, 1))
+            .build()
+            .unwrap();
     source.set_caps(Some(&info.to_caps().unwrap()));
     source.set_format(gst::Format::Time);
     source.set_block(true);
@@ -184,7 +181,8 @@ pub fn encode(
     }
     source.end_of_stream().unwrap();
     let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
-    let message = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+    let message =
+        pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
     assert!(matches!(message.unwrap().view(), gst::MessageView::Eos(_)), "{description}");
     pipeline.set_state(gst::State::Null).unwrap();
 }

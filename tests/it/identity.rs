@@ -60,9 +60,20 @@ fn read_heat(picture: &Picture) -> f64 {
 }
 
 const PLAIN: &[&str] = &[
-    "--hud", "off", "--opacity", "0.9", "--colormap", "turbo", "--set", "output.crf=4",
-    "--set", "explain.map_smoothing_ms=0", "--set", "explain.class_smoothing_ms=0",
-    "--set", "explain.class_switch_margin=0",
+    "--hud",
+    "off",
+    "--opacity",
+    "0.9",
+    "--colormap",
+    "turbo",
+    "--set",
+    "output.crf=4",
+    "--set",
+    "explain.map_smoothing_ms=0",
+    "--set",
+    "explain.class_smoothing_ms=0",
+    "--set",
+    "explain.class_switch_margin=0",
 ];
 
 /// What the events file says: stream time in nanoseconds to number and cut.
@@ -124,7 +135,8 @@ fn shuffled(pts: impl Fn(u64) -> u64) -> Vec<(u64, u8)> {
     (0..128).map(|i| (pts(i), (i * 37 % 128) as u8)).collect()
 }
 
-const B_FRAMES: &str = "x264enc pass=quant quantizer=6 bframes=3 b-adapt=false key-int-max=24 ! h264parse";
+const B_FRAMES: &str =
+    "x264enc pass=quant quantizer=6 bframes=3 b-adapt=false key-int-max=24 ! h264parse";
 
 #[test]
 fn every_analysed_frame_is_painted_with_its_own_map() {
