@@ -116,6 +116,9 @@ fn candidates(kind: gst::ElementFactoryType, caps: &gst::Caps) -> Vec<gst::Eleme
     let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
         .into_iter()
         .filter(|f| f.can_sink_any_caps(caps))
+        // Those take only streams with a second, transparent picture, but rank
+        // above the ordinary decoders.
+        .filter(|f| !f.name().contains("alpha"))
         .filter(|f| !f.metadata("klass").is_some_and(|k| k.contains("Hardware")))
         .collect();
     found.sort_by_key(|f| (std::cmp::Reverse(f.rank()), f.name()));

@@ -29,9 +29,9 @@ pub(super) struct Sample {
 pub(super) struct AnalystCounters {
     pub(super) analysed: AtomicU64,
     pub(super) failed: AtomicU64,
-    /// Processor time spent preparing pictures and running the classifier,
-    /// in microseconds of wall time on the analyst's thread.
-    pub(super) busy_us: AtomicU64,
+    /// Processor time of the analyst's thread (preparing pictures, running the
+    /// classifier), in microseconds.
+    pub(super) cpu_us: AtomicU64,
 }
 
 /// A classifier with its memory of the stream.
@@ -82,7 +82,7 @@ impl Analyst {
         counters: &AnalystCounters,
     ) -> Option<String> {
         for sample in samples {
-            let begun = std::time::Instant::now();
+            let begun = cpu_time::ThreadTime::now();
             let annotation = self.annotate(&sample).unwrap_or_else(|why| {
                 counters.failed.fetch_add(1, Relaxed);
                 if self.last_failure.is_none() {
@@ -97,7 +97,7 @@ impl Analyst {
                 }
             });
             let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            counters.busy_us.fetch_add(spent, Relaxed);
+            counters.cpu_us.fetch_add(spent, Relaxed);
             counters.analysed.fetch_add(1, Relaxed);
             if annotations.send(Arc::new(annotation)).is_err() {
                 break;

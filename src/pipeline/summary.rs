@@ -42,8 +42,9 @@ pub struct Summary {
     pub duration_s: f64,
     /// Time the run took, seconds.
     pub wall_s: f64,
-    /// Time the analyst was busy, seconds.
-    pub analysis_s: f64,
+    /// Processor time of preparing pictures and running the classifier, seconds
+    /// (the analyst's own thread; more with `model.threads` above 1).
+    pub analysis_cpu_s: f64,
     /// Stream time annotated per time taken.
     pub speed: f64,
     /// The first sound track: `copied`, `transcoded`, `none` or `dropped: why`.
@@ -102,7 +103,9 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         .iter()
         .find(|(is_audio, _)| *is_audio)
         .map_or_else(|| "none".to_owned(), |(_, track)| track.fate.clone());
-    let (duration_s, wall_s) = (facts.duration.as_secs_f64(), facts.wall.as_secs_f64());
+    let to_us = |seconds: f64| (seconds * 1e6).round() / 1e6;
+    let (duration_s, wall_s) =
+        (to_us(facts.duration.as_secs_f64()), to_us(facts.wall.as_secs_f64()));
     Summary {
         input: job.input.display().to_string(),
         output: job.output.display().to_string(),
@@ -114,8 +117,8 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         classifier_failures: counters.failed.load(Relaxed),
         duration_s,
         wall_s,
-        analysis_s: counters.busy_us.load(Relaxed) as f64 / 1e6,
-        speed: duration_s / wall_s.max(1e-9),
+        analysis_cpu_s: counters.cpu_us.load(Relaxed) as f64 / 1e6,
+        speed: to_us(duration_s / wall_s.max(1e-9)),
         audio,
         tracks: tracks.into_iter().map(|(_, track)| track).collect(),
         left_out: source.left_out(),

@@ -213,7 +213,7 @@ fn ctrl_c_leaves_a_playable_file_and_complete_events() {
     let long = "videotestsrc num-buffers=3000 ! video/x-raw,width=640,height=360,framerate=25/1 ! x264enc speed-preset=ultrafast ! h264parse ! mp4mux ! filesink location=FILE";
     let input = dir.make("long.mp4", long);
     let (output, events) = (dir.path("o.mp4"), dir.path("e.jsonl"));
-    let mut child = annotate(&input, &output, &["--set", "output.preset=slow", "--events"])
+    let child = annotate(&input, &output, &["--set", "output.preset=slow", "--events"])
         .arg(&events)
         .stderr(Stdio::piped())
         .stdout(Stdio::piped())
