@@ -194,7 +194,11 @@ fn linear(graph: &Graph, node: &NodeProto, tensor: &str) -> Result<Weights, NoMa
     let (class_axis, factor, usual) = match node.op_type() {
         "Gemm" => {
             let alpha = float_attribute(node, "alpha").unwrap_or(1.0);
-            (1 - flag("transB"), alpha, flag("transA") == 0 && rank.is_none_or(|r| r == 2))
+            (
+                i64::from(flag("transB") == 0),
+                alpha,
+                flag("transA") == 0 && rank.is_none_or(|r| r == 2),
+            )
         }
         "Conv" => {
             let one = |attr| ints_attribute(node, attr).is_none_or(|v| v.iter().all(|&x| x == 1));

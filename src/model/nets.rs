@@ -305,6 +305,95 @@ fn an_edited_network_is_not_edited_again_and_damaged_weights_are_noticed() {
 }
 
 #[test]
+fn the_head_that_is_asked_for_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let gemm = |w: &str, out: &str| node("Gemm", &["f", w], out, vec![]);
+    let nodes = vec![
+        node("GlobalAveragePool", &["a"], "p", vec![]),
+        node("Flatten", &["p"], "f", vec![]),
+        gemm("w", "logits"),
+        gemm("v", "others"),
+        node("Sigmoid", &["others"], "marks", vec![]),
+    ];
+    let weights = vec![floats("w", &[CHANNELS, CLASSES], 7), floats("v", &[CHANNELS, 2], 9)];
+    let mut net = network(17, nodes, weights);
+    net.graph.as_mut().unwrap().output.push(info("marks", &[]));
+    std::fs::write(dir.path().join("model.onnx"), net.encode_to_vec()).unwrap();
+    let text = r#"
+        name = "two"
+        [input]
+        width = 8
+        height = 6
+        mean = [0, 0, 0]
+        std = [1, 1, 1]
+        [[head]]
+        name = "kind"
+        output = "logits"
+        activation = "softmax"
+        labels = ["a", "b", "c", "d"]
+        temperature = 2
+        [[head]]
+        name = "mark"
+        output = "marks"
+        activation = "sigmoid"
+        labels = ["x", "y"]
+    "#;
+    std::fs::write(dir.path().join("model.toml"), text).unwrap();
+    let model = Model::find(dir.path().to_str().unwrap(), &Places::default()).unwrap();
+    for (name, classes) in [("kind", 4), ("mark", 2)] {
+        let options = Options { head: Some(name.into()), top_k: 3, ..Options::default() };
+        let mut net = Classifier::load(&model, &options).unwrap();
+        let out = net.run(&picture(3), &[1]).unwrap();
+        // The class asked for may be among the best ones as well.
+        let named: std::collections::HashSet<_> = out.maps.iter().map(|m| m.0).collect();
+        assert_eq!((out.maps[0].0, named.len()), (1, out.maps.len()), "{name}");
+        assert!((3.min(classes)..=4.min(classes)).contains(&out.maps.len()), "{name}");
+        let explained = net.explained_head();
+        assert_eq!(&*net.heads()[explained].name, name);
+        for (class, map) in &out.maps {
+            let mean = map.values.iter().sum::<f32>() / 48.0;
+            assert!((mean - out.heads[explained].logits[*class]).abs() < 1e-4);
+        }
+        let (kind, mark) = (&out.heads[0], &out.heads[1]);
+        let ratio = (kind.probabilities[0] / kind.probabilities[1]).ln();
+        assert!((ratio - (kind.logits[0] - kind.logits[1]) / 2.0).abs() < 1e-4);
+        assert!((mark.probabilities[1] - 1.0 / (1.0 + (-mark.logits[1]).exp())).abs() < 1e-6);
+        assert!(net.run(&picture(3), &[classes]).is_err());
+    }
+}
+
+#[test]
+fn damaged_networks_never_panic_the_search() {
+    let mut state = 1u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut found = 0;
+    for (_, nodes, weights) in heads(13) {
+        let good = network(13, nodes, weights).encode_to_vec();
+        for _ in 0..400 {
+            let mut bytes = good.clone();
+            for _ in 0..1 + random(4) {
+                let at = random(bytes.len());
+                bytes[at] = random(256) as u8;
+            }
+            let Ok(mut graph) = graph::Graph::parse(bytes.into(), Path::new("bad.onnx")) else {
+                continue;
+            };
+            let output = graph.outputs()[0].name.clone();
+            let logits = graph.logits_of(&output).0;
+            if let Ok(finding) = cam::find(&graph, &logits) {
+                finding.classes(&graph);
+                cam::append(&mut graph.append(), &finding, 2);
+                found += usize::from(!graph.encode().is_empty());
+            }
+        }
+    }
+    assert!(found > 100, "{found}");
+}
+
+#[test]
 fn a_circle_ends_the_search() {
     let nodes = vec![
         node("Identity", &["a"], "logits", vec![]),

@@ -14,6 +14,8 @@ const DESCRIPTION: &str = "model.toml";
 const NETWORK: &str = "model.onnx";
 /// Logit units that paint full heat when a model does not say.
 const DEFAULT_EXPLAIN_SCALE: f32 = 6.0;
+/// A declared number of classes above this is not believed.
+const MOST_CLASSES: usize = 1_000_000;
 
 /// How the logits of a head become probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -360,6 +362,7 @@ impl Model {
         let output = graph.outputs().into_iter().next();
         let output = output.ok_or_else(|| Error::network(path, "it has no output"))?;
         let classes = output.dims.iter().skip(1).flatten().copied().max();
+        let classes = classes.filter(|&c| c <= MOST_CLASSES);
         let labels = match labels {
             Some(file) => read_labels(file)?,
             None => (0..classes.unwrap_or(0)).map(|c| format!("class {c}")).collect(),
