@@ -104,17 +104,17 @@ import zipfile
 wheel, target, version = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 with zipfile.ZipFile(wheel) as archive:
     for name, to in {
-        f"onnxruntime/capi/libonnxruntime.so.{version}": "lib/libonnxruntime.so",
+        f"onnxruntime/capi/libonnxruntime.so.{version}": f"lib/libonnxruntime.so.{version}",
         "onnxruntime/LICENSE": "LICENSE",
         "onnxruntime/ThirdPartyNotices.txt": "ThirdPartyNotices.txt",
     }.items():
         (target / to).write_bytes(archive.read(name))
 PYTHON
-    (cd "$scratch/new" && sha256sum lib/libonnxruntime.so LICENSE ThirdPartyNotices.txt >SHA256SUMS)
+    (cd "$scratch/new" && sha256sum lib/* LICENSE ThirdPartyNotices.txt >SHA256SUMS)
     printf '%s %s\n' "$ORT_VERSION" "$arch" >"$scratch/new/VERSION"
     rm -rf "$ORT_DIR"
     mv "$scratch/new" "$ORT_DIR"
-    say "ONNX Runtime is at $ORT_DIR/lib/libonnxruntime.so"
+    say "ONNX Runtime is at $ORT_DIR/lib/"
 }
 
 check_rust

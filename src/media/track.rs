@@ -181,7 +181,7 @@ impl Track {
         chain.extend(parser_for(&caps));
         if carriage == Carriage::Convert {
             self.state.converted.store(true, Relaxed);
-            if !caps.structure(0).is_some_and(|s| s.name() == "audio/x-raw") {
+            if caps.structure(0).is_none_or(|s| s.name() != "audio/x-raw") {
                 let codec = codec_name(&caps);
                 chain.push(audio_decoder_for(&caps).ok_or(Error::NoDecoder { codec })?);
             }

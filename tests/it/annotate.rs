@@ -21,7 +21,10 @@ fn every_codec_comes_out_with_all_its_frames() {
         ("h264-10.mkv", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p10le"),
         ("h264-444.mkv", "-c:v libx264 -preset ultrafast -pix_fmt yuv444p"),
         ("hevc.ts", "-c:v libx265 -preset ultrafast -x265-params log-level=error"),
-        ("hevc-10.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le"),
+        (
+            "hevc-10.mp4",
+            "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p10le",
+        ),
         ("mpeg2.ts", "-c:v mpeg2video -q:v 3"),
         ("mpeg2.mpg", "-c:v mpeg2video -q:v 3"),
         ("mpeg4.avi", "-c:v mpeg4 -q:v 3"),
