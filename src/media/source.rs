@@ -30,7 +30,7 @@ use crate::sync_cell::Locked;
 /// late is found as long as it comes within this many bytes of video.
 const COMPRESSED_BYTES: u32 = 16 << 20;
 /// Decoded frames that may wait for the compositor.
-const DECODED_FRAMES: usize = 4;
+const DECODED_FRAMES: usize = 2;
 
 /// What to take from a recording.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ use crate::sync::{Paired, Synchronizer};
 
 /// Analysed frames whose annotation may be awaited at a time: one being
 /// analysed while the next interval fills.
-pub(super) const OUTSTANDING: usize = 2;
+pub(super) const OUTSTANDING: usize = 1;
 /// Bytes of frames that may wait between two analysed ones. Large pictures at a
 /// low analysis rate are analysed sooner rather than held longer.
 const INTERVAL_BYTES: usize = 128 << 20;

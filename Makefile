@@ -1,0 +1,46 @@
+# The two commands of the README are `make demo` and `make test`.
+SHELL := /bin/bash
+DEMO := target/demo
+
+.PHONY: help setup build demo test check bench deny train
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: ## Install what the project needs (safe to run twice)
+	@bash scripts/setup.sh
+
+build: setup ## Build target/release/heatcast
+	cargo build --release --locked
+
+demo: build ## Annotate the bundled clip and say where the result is
+	@mkdir -p $(DEMO)
+	target/release/heatcast annotate assets/clips/bbb.mp4 -o $(DEMO)/bbb.annotated.mp4 \
+		--events $(DEMO)/bbb.events.jsonl --force
+	@echo
+	@echo "The annotated clip is $(DEMO)/bbb.annotated.mp4, what was seen is in $(DEMO)/bbb.events.jsonl."
+	@echo "Play it with: ffplay $(DEMO)/bbb.annotated.mp4 (or vlc, mpv, gst-play-1.0, any browser)"
+
+test: setup ## Run all tests
+	G_DEBUG=fatal_warnings cargo test --locked
+
+check: setup ## Formatting, lints and documentation, warnings as errors
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
+
+bench: build ## Measure speed and memory beside a plain transcode and the naive script
+	cargo bench --locked
+	test -x target/peers/bin/python || python3 -m venv target/peers
+	target/peers/bin/pip install --quiet -r benches/peers/requirements.txt
+	python3 benches/transcode.py --long --peer target/peers/bin/python
+
+deny: ## Check licences, bans and sources of the dependencies
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing; get it with: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny check bans licenses sources
+	cargo deny check advisories || echo "advisories: not checked (see above)"
+
+train: ## Rebuild models/imagenet/model.onnx from the published weights
+	python3 -m venv target/train
+	target/train/bin/pip install --quiet -r models/train/imagenet/requirements.txt
+	target/train/bin/python models/train/imagenet/build.py

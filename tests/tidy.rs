@@ -1,0 +1,209 @@
+//! The house rules that a machine can check: who may know what, that files
+//! explain themselves, that links and documented flags are true.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files below `folder` with this extension, relative to the project.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The part of a source file that is not inline tests and not comments.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Source files that are compiled only for tests.
+const TEST_ONLY: [&str; 3] = ["src/model/golden.rs", "src/model/nets.rs", "src/overlay/tests.rs"];
+
+fn sources() -> Vec<PathBuf> {
+    let test_only = |path: &PathBuf| TEST_ONLY.iter().any(|t| path == Path::new(t));
+    files("src", "rs").into_iter().filter(|p| !test_only(p)).collect()
+}
+
+#[test]
+fn each_native_library_is_known_to_one_module() {
+    for (words, home) in [
+        (&["gstreamer", "gst::"][..], "src/media"),
+        (&["ort::", "prost"][..], "src/model"),
+        (&["hyper::", "axum", "tiny_http"][..], "src/web"),
+    ] {
+        for path in sources().iter().filter(|p| !p.starts_with(home)) {
+            for word in words {
+                // The record says which versions were in use.
+                let code = code(path).replace("gstreamer:", "").replace("&gstreamer", "");
+                let code = code.replace("let gstreamer", "");
+                assert!(!code.contains(word), "{} knows {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
+    let pure = [
+        "annotation.rs",
+        "clock.rs",
+        "config.rs",
+        "explain",
+        "frame.rs",
+        "mpegts.rs",
+        "overlay",
+        "preprocess.rs",
+        "sampling.rs",
+        "shot.rs",
+        "sync.rs",
+        "timeline",
+    ];
+    let banned = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::process",
+        "Instant",
+        "SystemTime",
+        "crate::media",
+        "crate::model",
+        "crate::pipeline",
+        "crate::cmd",
+    ];
+    for path in sources() {
+        if pure.iter().any(|p| path.starts_with(Path::new("src").join(p))) {
+            for word in banned {
+                assert!(!code(&path).contains(word), "{} knows {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for (module, banned) in [
+        ("src/media", &["crate::model", "crate::pipeline", "crate::cmd", "crate::overlay"][..]),
+        ("src/model", &["crate::media", "crate::pipeline", "crate::cmd", "crate::overlay"][..]),
+        ("src/pipeline", &["crate::cmd"][..]),
+    ] {
+        for path in sources().iter().filter(|p| p.starts_with(module)) {
+            for word in banned {
+                assert!(!code(path).contains(word), "{} knows {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_stays_readable() {
+    for path in
+        files("src", "rs").iter().chain(&files("tests", "rs")).chain(&files("benches", "rs"))
+    {
+        let text = read(path);
+        assert!(text.starts_with("//!"), "{} does not say what it is", path.display());
+        if path != Path::new("src/model/onnx.rs") {
+            let lines = text.lines().count();
+            assert!(lines <= 600, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_tests_can_panic_on_purpose() {
+    for path in sources().iter().filter(|p| *p != Path::new("src/model/onnx.rs")) {
+        for word in
+            [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "unreachable!("]
+        {
+            assert!(!code(path).contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_resolve() {
+    for path in files("", "md") {
+        let text = read(&path);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap().trim();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let resolved = root().join(path.parent().unwrap()).join(target);
+            assert!(resolved.exists(), "{}: no {target}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_model_has_a_card() {
+    for path in files("models", "toml") {
+        if path.file_name().is_some_and(|n| n == "model.toml") {
+            let card = path.with_file_name("README.md");
+            assert!(root().join(&card).exists(), "no {}", card.display());
+        }
+    }
+}
+
+#[test]
+fn every_documented_flag_exists_and_every_flag_is_documented() {
+    let documented = read(Path::new("docs/reference/cli.md"));
+    let flag = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect()
+    };
+    let help = |verb: &[&str]| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_heatcast"))
+            .args(verb)
+            .arg("--help")
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let known = [help(&["annotate"]), help(&["doctor"]), help(&["model", "inspect"])].concat();
+    for name in documented.split("`--").skip(1).map(flag) {
+        assert!(known.contains(&format!("--{name}")), "documented but unknown: --{name}");
+    }
+    for name in known.split(" --").skip(1).map(flag).filter(|n| !n.is_empty()) {
+        let meant = name == "help" || documented.contains(&format!("`--{name}"));
+        assert!(meant, "not documented: --{name}");
+    }
+}
+
+#[test]
+fn no_file_speaks_of_the_machine_it_was_written_on() {
+    let kinds = ["rs", "md", "toml", "sh", "py", "yml"];
+    let here = Path::new("tests/tidy.rs");
+    for path in kinds.iter().flat_map(|k| files("", k)).filter(|p| p != here) {
+        let text = read(&path);
+        for word in ["/root/", "/home/", "/work/"] {
+            assert!(!text.contains(word), "{} names {word}", path.display());
+        }
+    }
+}
