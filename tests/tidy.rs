@@ -186,7 +186,8 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let known = [help(&[]), help(&["annotate"]), help(&["doctor"]), help(&["model", "inspect"])].concat();
+    let known =
+        [help(&[]), help(&["annotate"]), help(&["doctor"]), help(&["model", "inspect"])].concat();
     for name in documented.split("`--").skip(1).map(flag) {
         assert!(known.contains(&format!("--{name}")), "documented but unknown: --{name}");
     }
