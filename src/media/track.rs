@@ -62,6 +62,8 @@ struct State {
     sender: Locked<Option<Sender<gst::Sample>>>,
     fault: Locked<Option<String>>,
     converted: AtomicBool,
+    /// Some of the data lay before the start of the stream.
+    early: AtomicBool,
 }
 
 impl State {
@@ -127,7 +129,7 @@ impl Track {
             meta.set_dts(None);
             match pts {
                 Some(Some(pts)) => meta.set_pts(gst::ClockTime::from_nseconds(pts.0)),
-                Some(None) => return,
+                Some(None) => return self.state.early.store(true, Relaxed),
                 None => meta.set_pts(None),
             }
         }
@@ -228,7 +230,12 @@ impl Track {
             match self.ready.recv_timeout(Duration::from_millis(20)) {
                 Ok(sample) => *first = Some(sample),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return self.state.fail("it is declared but holds no data");
+                    let early = self.state.early.load(Relaxed);
+                    return self.state.fail(if early {
+                        "it ends before the video starts"
+                    } else {
+                        "it is declared but holds no data"
+                    });
                 }
                 Err(RecvTimeoutError::Timeout) if give_up() => {
                     return self.state.fail("it holds no data near the start");
@@ -292,23 +299,23 @@ fn essence(caps: &gst::Caps) -> gst::Caps {
     gst::Caps::from(core)
 }
 
-/// Some broadcasters' tables call AAC an MPEG audio layer. The two are told
+/// Some broadcasters' tables call AAC or AC-3 an MPEG audio layer. They are told
 /// apart by the sync word: an ADTS header has layer 0, which MPEG audio has not
-/// (ISO/IEC 13818-7, 6.2).
+/// (ISO/IEC 13818-7, 6.2); AC-3 starts with 0x0B77 (ETSI TS 102 366, 4.4.1).
 fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Caps {
     let claims_mpeg_audio = caps.structure(0).is_some_and(|s| {
         s.name() == "audio/mpeg" && s.get::<i32>("mpegversion").is_ok_and(|v| v == 1)
     });
-    let adts = packet
-        .map_readable()
-        .is_ok_and(|data| matches!(data.as_slice(), [0xFF, second, ..] if second & 0xF6 == 0xF0));
-    if claims_mpeg_audio && adts {
-        gst::Caps::builder("audio/mpeg")
-            .field("mpegversion", 4i32)
-            .field("stream-format", "adts")
-            .build()
-    } else {
-        caps
+    let Ok(data) = packet.map_readable() else { return caps };
+    match data.as_slice() {
+        [0xFF, second, ..] if claims_mpeg_audio && second & 0xF6 == 0xF0 => {
+            gst::Caps::builder("audio/mpeg")
+                .field("mpegversion", 4i32)
+                .field("stream-format", "adts")
+                .build()
+        }
+        [0x0B, 0x77, ..] if claims_mpeg_audio => gst::Caps::builder("audio/x-ac3").build(),
+        _ => caps,
     }
 }
 
