@@ -66,9 +66,12 @@ install_packages() {
     local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}")
     local as_root=()
     if ((EUID != 0)); then
-        command -v sudo >/dev/null || die "Packages are missing; as root, run:" \
-            "    apt-get update && ${install[*]}"
-        as_root=(sudo)
+        # Without a terminal sudo cannot ask for a password.
+        if command -v sudo >/dev/null && { [[ -t 0 ]] || sudo -n true 2>/dev/null; }; then
+            as_root=(sudo)
+        else
+            die "Packages are missing; as root, run:" "    apt-get update && ${install[*]}"
+        fi
     fi
     say "installing ${missing[*]}"
     "${as_root[@]}" apt-get update -q

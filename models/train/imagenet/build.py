@@ -51,13 +51,54 @@ STAGES = [
     (1, 3, 1, 6, 320),
 ]
 
-# Names that two classes share but for case, or that say too little alone.
+# Names that two classes share but for case, or that mislead when read alone.
 READABLE = {
+    "admiral": "admiral (butterfly)",
+    "African grey": "African grey parrot",
+    "amphibian": "amphibious vehicle",
+    "Angora": "Angora rabbit",
+    "barrow": "wheelbarrow",
+    "Boston bull": "Boston terrier",
+    "bow": "bow (weapon)",
+    "boxer": "boxer (dog)",
+    "brass": "memorial plaque",
     "Cardigan": "Cardigan Welsh corgi",
-    "Pembroke": "Pembroke Welsh corgi",
-    "crane bird": "crane (bird)",
+    "chow": "chow chow",
+    "cock": "rooster",
     "crane": "crane (machine)",
+    "crane bird": "crane (bird)",
+    "cricket": "cricket (insect)",
+    "ear": "ear (of grain)",
+    "EntleBucher": "Entlebucher",
+    "file": "filing cabinet",
+    "groom": "bridegroom",
+    "hip": "rose hip",
+    "kite": "kite (bird)",
+    "liner": "ocean liner",
+    "Loafer": "loafer",
     "maillot tank suit": "maillot (tank suit)",
+    "monarch": "monarch butterfly",
+    "mouse": "computer mouse",
+    "Newfoundland": "Newfoundland dog",
+    "nipple": "nipple (baby bottle)",
+    "notebook": "notebook computer",
+    "organ": "pipe organ",
+    "Pembroke": "Pembroke Welsh corgi",
+    "pick": "plectrum",
+    "pirate": "pirate ship",
+    "pitcher": "pitcher (jug)",
+    "plane": "plane (tool)",
+    "racer": "racing car",
+    "ringlet": "ringlet (butterfly)",
+    "rule": "ruler",
+    "slot": "slot machine",
+    "sorrel": "sorrel (horse)",
+    "switch": "electric switch",
+    "tank": "army tank",
+    "upright": "upright piano",
+    "vacuum": "vacuum cleaner",
+    "walking stick": "stick insect",
+    "washer": "washing machine",
 }
 
 
@@ -240,8 +281,11 @@ def read_labels(wheel):
         module = ast.parse(archive.read("torchvision/models/_meta.py"))
     for statement in module.body:
         if isinstance(statement, ast.Assign) and statement.targets[0].id == "_IMAGENET_CATEGORIES":
-            labels = [READABLE.get(label, label) for label in ast.literal_eval(statement.value)]
+            names = ast.literal_eval(statement.value)
             break
+    if unknown := READABLE.keys() - names:
+        raise SystemExit(f"no such names: {sorted(unknown)}")
+    labels = [READABLE.get(name, name) for name in names]
     if len(labels) != 1000 or len({label.casefold() for label in labels}) != 1000:
         raise SystemExit("the labels are not 1000 different ones")
     return labels
