@@ -1,6 +1,11 @@
-# Builds the program, then puts it beside its libraries and models.
-FROM rust:1-bookworm AS build
+# Builds Heatcast, then leaves behind everything that only building needs.
+#
+#   docker build -t heatcast .
+#   docker run --rm -v "$PWD:/media" heatcast annotate in.mp4 -o out.mp4
+
+FROM rust:1.92-bookworm AS build
 WORKDIR /src
+# Packages and ONNX Runtime first: they change less often than the sources.
 COPY scripts scripts
 RUN bash scripts/setup.sh
 COPY . .
@@ -9,14 +14,29 @@ RUN cargo build --release --locked
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base \
-        gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home heatcast
-COPY --from=build /src/target/release/heatcast /opt/heatcast/heatcast
-COPY --from=build /src/.heatcast/onnxruntime/lib /opt/heatcast/lib
-COPY --from=build /src/models /opt/heatcast/models
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+        gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
+        gstreamer1.0-libav libstdc++6 \
+    && rm -rf /var/lib/apt/lists/*
+
+# The program looks for ONNX Runtime in `lib` and for models in `models`, both
+# beside itself.
+COPY --from=build /src/target/release/heatcast /opt/heatcast/
+COPY --from=build /src/.heatcast/onnxruntime/lib/ /opt/heatcast/lib/
+COPY --from=build /src/.heatcast/onnxruntime/LICENSE /src/.heatcast/onnxruntime/ThirdPartyNotices.txt /opt/heatcast/lib/
+COPY models/imagenet /opt/heatcast/models/imagenet
+COPY pipelines /opt/heatcast/pipelines
+COPY LICENSE-MIT LICENSE-APACHE assets/DejaVuSans-LICENSE.txt /opt/heatcast/
+RUN ln -s /opt/heatcast/heatcast /usr/local/bin/heatcast
+
+# GStreamer's list of plug-ins is made once, here, so that any user can run the
+# image without a home. It also proves that the image has what it needs.
+ENV GST_REGISTRY=/opt/heatcast/gstreamer.registry
+RUN heatcast doctor
+ENV GST_REGISTRY_UPDATE=no
+
+RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast
 WORKDIR /media
-ENTRYPOINT ["/opt/heatcast/heatcast"]
-CMD ["doctor"]
+ENTRYPOINT ["heatcast"]
+CMD ["--help"]

@@ -18,20 +18,22 @@ demo: build ## Annotate the bundled clip and say where the result is
 	target/release/heatcast annotate assets/clips/bbb.mp4 -o $(DEMO)/bbb.annotated.mp4 \
 		--events $(DEMO)/bbb.events.jsonl --force
 	@echo
-	@echo "The annotated clip is $(DEMO)/bbb.annotated.mp4, what was seen is in $(DEMO)/bbb.events.jsonl."
-	@echo "Play it with: ffplay $(DEMO)/bbb.annotated.mp4 (or vlc, mpv, gst-play-1.0, any browser)"
+	@echo "The annotated clip is $(DEMO)/bbb.annotated.mp4; what was seen is in $(DEMO)/bbb.events.jsonl."
+	@echo "Play it with one of:"
+	@for player in ffplay vlc gst-play-1.0; do echo "    $$player $(DEMO)/bbb.annotated.mp4"; done
 
 test: setup ## Run all tests
 	G_DEBUG=fatal_warnings cargo test --locked
 
 check: setup ## Formatting, lints and documentation, warnings as errors
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
 bench: build ## Measure speed and memory beside a plain transcode and the naive script
 	cargo bench --locked
-	test -x target/peers/bin/python || python3 -m venv target/peers
+	test -x target/peers/bin/pip || python3 -m venv target/peers || { echo "install python3-venv first"; exit 1; }
 	target/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	python3 benches/transcode.py --long --peer target/peers/bin/python
 
@@ -41,6 +43,6 @@ deny: ## Check licences, bans and sources of the dependencies
 	cargo deny check advisories || echo "advisories: not checked (see above)"
 
 train: ## Rebuild models/imagenet/model.onnx from the published weights
-	python3 -m venv target/train
+	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }
 	target/train/bin/pip install --quiet -r models/train/imagenet/requirements.txt
 	target/train/bin/python models/train/imagenet/build.py
