@@ -77,15 +77,6 @@ pub enum Method {
     /// Class activation mapping: exact logit units.
     #[default]
     Cam,
-    /// Grad-CAM.
-    GradCam,
-    /// Grad-CAM++.
-    #[serde(rename = "gradcam++")]
-    GradCamPlusPlus,
-    /// Layer-CAM.
-    LayerCam,
-    /// HiResCAM.
-    HiResCam,
 }
 
 /// What is explained and how.
@@ -487,7 +478,7 @@ mod tests {
             "model.name='my model'",
             "model.head=281",
             "overlay.colormap=viridis",
-            "explain.method=gradcam++",
+            "explain.method=cam",
             "model.onnxruntime=/opt/a=b.so",
             "output.crf=18",
         ];
@@ -495,7 +486,7 @@ mod tests {
         assert_eq!(config.explain.class, "tiger cat, big");
         assert_eq!((&*config.model.name, &*config.model.head), ("my model", "281"));
         assert_eq!(config.overlay.colormap, Colormap::Viridis);
-        assert_eq!(config.explain.method, Method::GradCamPlusPlus);
+        assert!(Config::load(None, &["explain.method=gradcam".to_owned()]).is_err());
         assert_eq!(config.model.onnxruntime, "/opt/a=b.so");
         assert_eq!(config.output.crf, 18);
     }

@@ -1,4 +1,14 @@
 //! Heatcast burns class-activation explanations of an ONNX classifier into video.
+//!
+//! One recording flows through four stages: [`media`] decodes it to I420 frames
+//! with stream time; [`pipeline`] sends some of them to the classifier of
+//! [`model`], which answers with probabilities and activation maps; [`sync`]
+//! pairs every frame with the heat that belongs to it and [`overlay`] paints it;
+//! [`media`] encodes and multiplexes, other tracks passing beside.
+//!
+//! Only [`media`] names GStreamer, only [`model`] names ONNX Runtime, only
+//! [`pipeline`] has threads and sees every part. The rest is pure: it takes
+//! stream time, never a clock.
 
 pub mod annotation;
 pub mod clock;
@@ -8,6 +18,7 @@ pub mod explain;
 pub mod frame;
 pub mod media;
 pub mod model;
+pub mod mpegts;
 pub mod overlay;
 pub mod pipeline;
 pub mod preprocess;

@@ -8,6 +8,7 @@ mod frame;
 mod output;
 mod source;
 mod track;
+mod ts_times;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -21,6 +21,7 @@ use gstreamer_video as gst_video;
 
 use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
 use super::track::Track;
+use super::ts_times::TsTimes;
 use super::{Container, Error, Frame, patience};
 use crate::clock::MediaClock;
 use crate::frame::Size;
@@ -31,6 +32,9 @@ use crate::sync_cell::Locked;
 const COMPRESSED_BYTES: u32 = 16 << 20;
 /// Decoded frames that may wait for the compositor.
 const DECODED_FRAMES: usize = 2;
+
+const NO_FRAME: &str =
+    "no frame could be decoded; the video is damaged or holds no complete picture to start from";
 
 /// What to take from a recording.
 #[derive(Clone, Debug)]
@@ -124,13 +128,17 @@ impl Source {
             let demuxer = demuxer_for(&container).ok_or_else(|| {
                 not(format!("is {}, which Heatcast cannot read", kind_of(&container)))
             })?;
-            if let (Some(program), true) = (options.program, demuxer.has_property("program-number"))
-            {
+            if let Some(program) = options.program {
+                if !demuxer.has_property("program-number") {
+                    return Err(not("holds no programmes; leave --program out".to_owned()));
+                }
                 let number = i32::try_from(program).unwrap_or(i32::MAX);
                 demuxer.set_property("program-number", number);
             }
             add_chain(&pipeline, &[&filesrc, &demuxer])?;
-            connect_demuxer(&pipeline, &demuxer, &shared, options.container);
+            let is_ts = demuxer.factory().is_some_and(|f| f.name() == "tsdemux");
+            let ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
+            connect_demuxer(&pipeline, &demuxer, &shared, options.container, ts_times);
         }
         let source = Self { path: path.to_owned(), pipeline, shared };
         source.pipeline.set_state(gst::State::Playing).map_err(|_| {
@@ -157,10 +165,9 @@ impl Source {
                 "{}: no video track; Heatcast annotates video",
                 self.path.display()
             )),
-            _ if self.frames_decoded() == 0 => SourceEvent::Failed(format!(
-                "{}: no frame could be decoded; the video is damaged or holds no complete picture to start from",
-                self.path.display()
-            )),
+            _ if self.frames_decoded() == 0 => {
+                SourceEvent::Failed(format!("{}: {NO_FRAME}", self.path.display()))
+            }
             _ => SourceEvent::Eos,
         };
         Some(event)
@@ -174,6 +181,9 @@ impl Source {
         let detail = debug.lines().last().unwrap_or_default().trim();
         if self.frames_decoded() > 0 {
             return format!("{path}: cannot be read on: {}", sentence(&text, detail));
+        }
+        if text.contains("No valid frames") {
+            return format!("{path}: {NO_FRAME}");
         }
         if !self.shared.has_video.load(Relaxed) && !self.shared.tracks.lock().is_empty() {
             return format!("{path}: no video track; Heatcast annotates video");
@@ -324,9 +334,13 @@ fn connect_demuxer(
     demuxer: &gst::Element,
     shared: &Arc<Shared>,
     container: Container,
+    ts_times: Option<Arc<TsTimes>>,
 ) {
     let (weak, shared) = (pipeline.downgrade(), Arc::clone(shared));
     demuxer.connect_pad_added(move |demuxer, pad| {
+        if let Some(times) = &ts_times {
+            times.restore(pad);
+        }
         let Some(pipeline) = weak.upgrade() else { return };
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let name = caps.structure(0).map_or("", |s| s.name().as_str());
@@ -491,10 +505,12 @@ fn watch_size(scale: &gst::Element, shared: &Arc<Shared>) {
         {
             let mut first = first.lock();
             let size = |i: &gst_video::VideoInfo| (i.width(), i.height(), i.par());
-            if first.as_ref().is_some_and(|f| size(f) != size(&info)) {
+            // Before the first frame the size may still settle (rotation does).
+            if shared.picture_size.get().is_none() {
+                *first = Some(info);
+            } else if first.as_ref().is_some_and(|f| size(f) != size(&info)) {
                 shared.changed_format.store(true, Relaxed);
             }
-            first.get_or_insert(info);
         }
         gst::PadProbeReturn::Ok
     });

@@ -57,12 +57,17 @@ impl Analyst {
     ) -> Self {
         let explain = &config.explain;
         let tau = f64::from(explain.class_smoothing_ms) / 1e3;
-        let steadier = ClassSteadier::new(tau, explain.class_switch_margin as f32);
+        // A head that wants its own steadying knows its labels best.
+        let steadier = |head: &Head| {
+            let own = head.smoothing.unwrap_or_default();
+            let margin = own.margin.unwrap_or(explain.class_switch_margin);
+            ClassSteadier::new(own.seconds.unwrap_or(tau), margin as f32)
+        };
         let own_scale = classifier.heads()[classifier.explained_head()].explain_scale;
         let full_scale =
             if explain.full_scale > 0.0 { explain.full_scale as f32 } else { own_scale };
         Self {
-            steadiers: vec![steadier; classifier.heads().len()],
+            steadiers: classifier.heads().iter().map(steadier).collect(),
             smoother: MapSmoother::new(f64::from(explain.map_smoothing_ms) / 1e3),
             preprocessor: Preprocessor::new(&input),
             classifier,

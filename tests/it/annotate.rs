@@ -85,6 +85,45 @@ fn shape_and_rotation_are_kept() {
     assert_eq!((out.width, out.height), (180, 320), "the picture must be upright");
 }
 
+#[test]
+fn transport_streams_keep_their_times_where_clock_references_are_sparse() {
+    let dir = Dir::new();
+    let input = dir.path("sparse.ts");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=6"])
+        .args(["-f", "lavfi", "-i", "sine=duration=6", "-c:v", "libx264", "-preset", "ultrafast"])
+        .args(["-bf", "2", "-g", "50", "-c:a", "aac", "-pcr_period", "2500"])
+        .arg(&input)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let output = dir.path("out.ts");
+    let summary = json_of(annotate(&input, &output, &[]));
+    assert_eq!((&summary["frames_out"], &summary["audio"]), (&150.into(), &"copied".into()));
+    let times = |path: &std::path::Path, stream: &str| -> Vec<f64> {
+        let out = Command::new("ffprobe")
+            .args(["-v", "error", "-select_streams", stream, "-of", "csv=p=0"])
+            .args(["-show_entries", "packet=pts_time"])
+            .arg(path)
+            .output()
+            .unwrap();
+        let said = text(&out.stdout);
+        let mut times: Vec<f64> =
+            said.lines().filter_map(|l| l.trim_matches(',').parse().ok()).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    };
+    let (video, sound) = (times(&output, "v"), times(&output, "a"));
+    let (video_in, sound_in) = (times(&input, "v"), times(&input, "a"));
+    assert_eq!(video.len(), video_in.len());
+    for (before, after) in video_in.iter().zip(&video) {
+        let drift = (after - video[0]) - (before - video_in[0]);
+        assert!(drift.abs() < 0.001, "{before} became {after}");
+    }
+    let offset = (sound[0] - video[0]) - (sound_in[0] - video_in[0]);
+    assert!(offset.abs() < 0.001, "sound moved by {offset} s against the picture");
+}
+
 /// Sets the display matrix of an MP4's track header (ISO/IEC 14496-12, 8.3.2)
 /// to a quarter turn, as cameras do.
 fn rotate_90(path: &std::path::Path) {

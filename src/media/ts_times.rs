@@ -1,0 +1,144 @@
+//! Puts a transport stream's own times back on the demultiplexer's buffers.
+//!
+//! `tsdemux` of GStreamer 1.22 derives its timestamps from the clock references
+//! (PCR) and goes wrong by seconds where these are further apart than half a
+//! second, as in many HLS segments. The times in the PES headers are right, so
+//! they are read beside it from the same file.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use crate::clock::MediaClock;
+use crate::mpegts::{PesTimes, unwrap};
+use crate::sync_cell::Locked;
+
+/// Bytes of a buffer by which its PES packet is recognised.
+const START: usize = 32;
+/// How far the first packet of a track is looked for.
+const FIRST_LIMIT: usize = 4 << 20;
+/// 90 kHz ticks within which picture and sound of one programme start.
+const TOGETHER: i64 = 10 * 90_000;
+/// Nanoseconds; taken for the length of a packet whose successor is not known.
+const USUAL_LENGTH: i64 = 40_000_000;
+
+/// The times of one file, for all its tracks.
+pub(super) struct TsTimes(Locked<State>);
+
+struct State {
+    times: PesTimes<File>,
+    clock: MediaClock,
+    /// 90 kHz ticks of the first packet of all; stream time counts from it.
+    base: Option<i64>,
+    lanes: Vec<Lane>,
+}
+
+#[derive(Clone, Copy)]
+struct Lane {
+    pid: u16,
+    is_video: bool,
+    /// Picture or sound.
+    is_av: bool,
+    /// Unwrapped 90 kHz ticks of the newest packet.
+    ticks: Option<i64>,
+    /// Nanoseconds from the packet before to it.
+    length: i64,
+}
+
+impl TsTimes {
+    pub(super) fn open(path: &Path) -> std::io::Result<Self> {
+        let times = PesTimes::new(File::open(path)?);
+        let state = State { times, clock: MediaClock::default(), base: None, lanes: Vec::new() };
+        Ok(Self(Locked::new(state)))
+    }
+
+    /// Corrects everything that leaves through `pad`, whose name ends in its
+    /// PID in hexadecimal.
+    pub(super) fn restore(self: &Arc<Self>, pad: &gst::Pad) {
+        let name = pad.name();
+        let Some(pid) = name.rsplit('_').next().and_then(|p| u16::from_str_radix(p, 16).ok())
+        else {
+            return;
+        };
+        let lane = {
+            let mut state = self.0.lock();
+            let is_video = name.starts_with("video");
+            let is_av = is_video || name.starts_with("audio");
+            state.lanes.push(Lane { pid, is_video, is_av, ticks: None, length: USUAL_LENGTH });
+            state.lanes.len() - 1
+        };
+        let times = Arc::clone(self);
+        let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(mask, move |_, probe| {
+            match &mut probe.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => times.0.lock().correct(lane, buffer),
+                Some(gst::PadProbeData::Event(event))
+                    if event.type_() == gst::EventType::Segment =>
+                {
+                    // Corrected times count from zero.
+                    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+                    *event = gst::event::Segment::builder(&segment).seqnum(event.seqnum()).build();
+                }
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+impl State {
+    fn correct(&mut self, lane: usize, buffer: &mut gst::Buffer) {
+        let times = self.times_of(lane, buffer);
+        let meta = buffer.make_mut();
+        meta.set_pts(times.map(|(pts, _)| pts));
+        meta.set_dts(times.map(|(_, dts)| dts));
+    }
+
+    /// PTS and DTS in stream time; `None` where the stream gives none.
+    fn times_of(
+        &mut self,
+        lane: usize,
+        buffer: &gst::BufferRef,
+    ) -> Option<(gst::ClockTime, gst::ClockTime)> {
+        let base = self.base()?;
+        let Lane { pid, ticks: last, length, .. } = self.lanes[lane];
+        let found = {
+            let data = buffer.map_readable().ok()?;
+            self.times.find(pid, &data[..data.len().min(START)])?
+        };
+        let dts = unwrap(found.dts.or(found.pts)?, last.unwrap_or(base));
+        let reorder = found.pts.map_or(0, |pts| unwrap(pts, dts) - dts);
+        let step = last.map_or(0, |last| nanoseconds(dts - last));
+        let length = if (1..1_000_000_000).contains(&step) { step } else { length };
+        self.lanes[lane] = Lane { ticks: Some(dts), length, ..self.lanes[lane] };
+        let at = self.clock.map(lane, nanoseconds(dts - base), length.unsigned_abs())?;
+        let pts = i64::try_from(at.0).ok()? + nanoseconds(reorder);
+        let time = gst::ClockTime::from_nseconds;
+        Some((time(u64::try_from(pts).ok()?), time(at.0)))
+    }
+
+    /// The earliest time of sound and picture, once the first packet has come.
+    /// Subtitles may run on a clock of their own, as may a stray sound track.
+    fn base(&mut self) -> Option<i64> {
+        if self.base.is_none() {
+            let Self { times, lanes, .. } = self;
+            let firsts = lanes.iter().filter(|l| l.is_av).filter_map(|lane| {
+                let ticks = times.first(lane.pid, FIRST_LIMIT)?;
+                Some((lane.is_video, i64::try_from(ticks).ok()?))
+            });
+            let firsts: Vec<_> = firsts.collect();
+            let (_, main) = firsts.iter().find(|(is_video, _)| *is_video).or(firsts.first())?;
+            let near = firsts.iter().map(|(_, ticks)| unwrap(ticks.unsigned_abs(), *main));
+            self.base = near.filter(|ticks| (main - ticks).abs() < TOGETHER).min();
+        }
+        self.base
+    }
+}
+
+/// Nanoseconds of a number of 90 kHz ticks.
+fn nanoseconds(ticks: i64) -> i64 {
+    ticks * 100_000 / 9
+}
