@@ -92,8 +92,8 @@ impl<F> Synchronizer<F> {
     pub fn pop(&mut self) -> Option<Paired<F>> {
         let (pts, sampled) = self.frames.front().map(|f| (f.pts, f.sampled))?;
         // Late annotations of frames that left without them still hold.
-        while let Some(stale) = self.annotations.pop_front_if(|a| a.pts < pts) {
-            self.last = Some(stale);
+        while self.annotations.front().is_some_and(|a| a.pts < pts) {
+            self.last = self.annotations.pop_front();
         }
         let heat = match self.annotations.front() {
             Some(own) if sampled && own.pts == pts => {
