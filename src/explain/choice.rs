@@ -14,8 +14,8 @@ pub enum ClassChoice {
 /// Nothing among the labels goes by that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no class `{asked}` among {count}{}; give a label, an index from 0, or `top`",
-    .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+    "no class `{asked}` among {count}{}: give a label, an index from 0, or `top`",
+    .nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
 )]
 pub struct UnknownClass {
     /// What was asked for.
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(error.nearest.as_deref(), Some("goldfish"));
         assert_eq!(
             error.to_string(),
-            "no class `Goldfsh` among 4; did you mean `goldfish`?; give a label, an index from 0, or `top`"
+            "no class `Goldfsh` among 4 (did you mean `goldfish`?): give a label, an index from 0, or `top`"
         );
         for text in ["4", "-1", "", "xylophone"] {
             assert_eq!(choose(&LABELS, text).unwrap_err().nearest, None, "{text}");
