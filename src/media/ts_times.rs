@@ -31,7 +31,8 @@ pub(super) struct TsTimes(Locked<State>);
 struct State {
     times: PesTimes<File>,
     clock: MediaClock,
-    /// 90 kHz ticks of the first packet of all; stream time counts from it.
+    /// 90 kHz ticks when the first picture or sound is presented; stream time
+    /// counts from it.
     base: Option<i64>,
     lanes: Vec<Lane>,
 }
@@ -109,15 +110,15 @@ impl State {
             let data = buffer.map_readable().ok()?;
             self.times.find(pid, &data[..data.len().min(START)])?
         };
-        let dts = unwrap(found.dts.or(found.pts)?, last.unwrap_or(base));
-        let reorder = found.pts.map_or(0, |pts| unwrap(pts, dts) - dts);
-        let step = last.map_or(0, |last| nanoseconds(dts - last));
+        let pts = unwrap(found.pts.or(found.dts)?, last.unwrap_or(base));
+        let dts = found.dts.map_or(pts, |dts| unwrap(dts, pts));
+        let step = last.map_or(0, |last| nanoseconds(pts - last));
         let length = if (1..1_000_000_000).contains(&step) { step } else { length };
-        self.lanes[lane] = Lane { ticks: Some(dts), length, ..self.lanes[lane] };
-        let at = self.clock.map(lane, nanoseconds(dts - base), length.unsigned_abs())?;
-        let pts = i64::try_from(at.0).ok()? + nanoseconds(reorder);
+        self.lanes[lane] = Lane { ticks: Some(pts), length, ..self.lanes[lane] };
+        let shown = self.clock.map(lane, nanoseconds(pts - base), length.unsigned_abs())?;
+        let decoded = shown.0.saturating_sub(nanoseconds(pts - dts).unsigned_abs());
         let time = gst::ClockTime::from_nseconds;
-        Some((time(u64::try_from(pts).ok()?), time(at.0)))
+        Some((time(shown.0), time(decoded)))
     }
 
     /// The earliest time of sound and picture, once the first packet has come.

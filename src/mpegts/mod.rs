@@ -54,15 +54,6 @@ pub struct PesTime {
     pub dts: Option<u64>,
 }
 
-impl PesTime {
-    /// The earlier of the two.
-    fn earliest(self) -> Option<u64> {
-        let pts = self.pts?;
-        let near = pts.cast_signed();
-        Some(self.dts.filter(|&dts| unwrap(dts, near) < near).unwrap_or(pts))
-    }
-}
-
 /// The time nearest to `near` that a 33-bit tick count can stand for.
 pub fn unwrap(ticks: u64, near: i64) -> i64 {
     // The clock's turn divides 2^64, so wrapping does no harm.
@@ -131,8 +122,7 @@ impl<R: Read> PesTimes<R> {
         }
     }
 
-    /// Time of the first PES packet of `pid` that has one: its decoding time
-    /// where that is earlier than its presentation time.
+    /// Presentation time of the first PES packet of `pid` that has one.
     ///
     /// Looks at the first `limit` bytes of the file (16 MiB at most) and at
     /// what was read already; takes nothing away from [`Self::find`].
@@ -385,7 +375,7 @@ impl Stream {
             current.recorded = true;
             current.length = length;
             record.at = current.at;
-            self.first = self.first.or(record.time.earliest());
+            self.first = self.first.or(record.time.pts.or(record.time.dts));
             self.records.push_back(record);
         }
         self.head.clear();
