@@ -45,10 +45,12 @@ fn code(path: &Path) -> String {
 }
 
 /// Source files that are compiled only for tests.
-const TEST_ONLY: [&str; 3] = ["src/model/golden.rs", "src/model/nets.rs", "src/overlay/tests.rs"];
+const TEST_ONLY: [&str; 2] = ["src/model/golden.rs", "src/model/nets.rs"];
 
 fn sources() -> Vec<PathBuf> {
-    let test_only = |path: &PathBuf| TEST_ONLY.iter().any(|t| path == Path::new(t));
+    let test_only = |path: &PathBuf| {
+        path.ends_with("tests.rs") || TEST_ONLY.iter().any(|t| path == Path::new(t))
+    };
     files("src", "rs").into_iter().filter(|p| !test_only(p)).collect()
 }
 
