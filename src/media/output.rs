@@ -23,7 +23,7 @@ use super::{Error, Frame, patience};
 use crate::frame::{Picture, PictureMut, PlaneMut, Size};
 
 /// Painted frames that may wait for the encoder.
-const PAINTED_FRAMES: u64 = 2;
+const PAINTED_FRAMES: u64 = 1;
 /// Ticks per second of the video track in MP4. Divides evenly by milliseconds,
 /// by 90 kHz ticks and by the NTSC rates, so no timestamp is rounded.
 const MP4_TIMESCALE: u32 = 360_000;

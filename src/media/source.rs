@@ -29,9 +29,9 @@ use crate::sync_cell::Locked;
 
 /// Compressed video that may wait for the decoder. Sound that a file stores
 /// late is found as long as it comes within this many bytes of video.
-const COMPRESSED_BYTES: u32 = 16 << 20;
+const COMPRESSED_BYTES: u32 = 6 << 20;
 /// Decoded frames that may wait for the compositor.
-const DECODED_FRAMES: usize = 2;
+const DECODED_FRAMES: usize = 1;
 
 const NO_FRAME: &str =
     "no frame could be decoded; the video is damaged or holds no complete picture to start from";

@@ -77,6 +77,8 @@ pub struct Prepared {
     classifier: Classifier,
     model: Model,
     choice: crate::explain::ClassChoice,
+    /// Processor time that loading took.
+    load_cpu: Duration,
 }
 
 /// Loads the model a configuration names and finds the class to explain.
@@ -84,6 +86,7 @@ pub struct Prepared {
 /// # Errors
 /// When the model, the library or the class cannot be had.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
+    let begun = cpu_time::ThreadTime::now();
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let model = Model::find(&config.model.name, &Places::from_env())?;
     let options = Options {
@@ -99,7 +102,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     }
     let head = &classifier.heads()[classifier.explained_head()];
     let choice = choose(&head.labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, choice })
+    Ok(Prepared { classifier, model, choice, load_cpu: begun.elapsed() })
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.
@@ -127,6 +130,8 @@ pub fn annotate(
     let (samples, from_compositor) = bounded(OUTSTANDING);
     let (annotations, from_analyst) = bounded(OUTSTANDING + 1);
     let counters = Arc::new(AnalystCounters::default());
+    let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
+    counters.cpu_us.store(load_us, Relaxed);
     let analyst =
         Analyst::new(prepared.classifier, prepared.model.spec.input, prepared.choice, &job.config);
     let counted = Arc::clone(&counters);

@@ -42,8 +42,8 @@ pub struct Summary {
     pub duration_s: f64,
     /// Time the run took, seconds.
     pub wall_s: f64,
-    /// Processor time of preparing pictures and running the classifier, seconds
-    /// (the analyst's own thread; more with `model.threads` above 1).
+    /// Processor time of loading the classifier, preparing pictures and running
+    /// it, seconds (further threads of `model.threads` not counted).
     pub analysis_cpu_s: f64,
     /// Stream time annotated per time taken.
     pub speed: f64,
