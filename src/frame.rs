@@ -158,6 +158,43 @@ pub struct PictureMut<'a> {
     pub planes: [PlaneMut<'a>; 3],
 }
 
+impl PictureMut<'_> {
+    /// Takes over the samples of `source`, as far as both reach.
+    pub fn copy_from(&mut self, source: &Picture<'_>) {
+        let sizes = shared_sizes(self.size, source.size);
+        for ((to, from), size) in self.planes.iter_mut().zip(&source.planes).zip(sizes) {
+            for y in 0..size.height {
+                to.row_mut(y, size.width).copy_from_slice(from.row(y, size.width));
+            }
+        }
+    }
+
+    /// Repeats the last column and row of the part of `size` up to the edges.
+    pub fn repeat_edges(&mut self, size: Size) {
+        let full = [self.size, self.size.chroma(), self.size.chroma()];
+        let sizes = shared_sizes(self.size, size);
+        for ((plane, full), size) in self.planes.iter_mut().zip(full).zip(sizes) {
+            if size.width == 0 || size.height == 0 {
+                continue;
+            }
+            for y in (0..size.height).filter(|_| full.width > size.width) {
+                let (part, rest) = plane.row_mut(y, full.width).split_at_mut(size.width);
+                rest.fill(part.last().copied().unwrap_or(0));
+            }
+            let last = (size.height - 1) * plane.stride;
+            for y in size.height..full.height {
+                plane.data.copy_within(last..last + full.width, y * plane.stride);
+            }
+        }
+    }
+}
+
+/// The part that two pictures have in common, per plane.
+fn shared_sizes(a: Size, b: Size) -> [Size; 3] {
+    let luma = Size::new(a.width.min(b.width), a.height.min(b.height));
+    [luma, luma.chroma(), luma.chroma()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,5 +225,46 @@ mod tests {
     #[test]
     fn chroma_of_an_odd_picture_covers_the_last_column() {
         assert_eq!(Size::new(637, 269).chroma(), Size::new(319, 135));
+    }
+
+    /// The samples of an I420 picture whose value tells plane, column and row.
+    fn samples(size: Size) -> [Vec<u8>; 3] {
+        let planes = [size, size.chroma(), size.chroma()];
+        [0, 1, 2].map(|p| {
+            let w = planes[p].width;
+            (0..w * planes[p].height).map(|i| (p * 80 + i % w * 7 + i / w * 3) as u8).collect()
+        })
+    }
+
+    #[test]
+    fn an_odd_picture_fills_an_even_one() {
+        let (odd, even) = (Size::new(7, 5), Size::new(16, 16));
+        let source = samples(odd);
+        let strides = [odd.width, odd.chroma().width, odd.chroma().width];
+        let picture = Picture {
+            size: odd,
+            colorimetry: Colorimetry::BT709,
+            pixel_aspect: 1.0,
+            planes: [0, 1, 2].map(|p| Plane { data: &source[p], stride: strides[p] }),
+        };
+        let mut target = [vec![0; 20 * 16], vec![0; 9 * 8], vec![0; 9 * 8]];
+        let [y, u, v] = &mut target;
+        let mut whole = PictureMut {
+            size: even,
+            planes: [(y, 20), (u, 9), (v, 9)].map(|(data, stride)| PlaneMut { data, stride }),
+        };
+        whole.copy_from(&picture);
+        whole.repeat_edges(odd);
+        for (p, (full, stride)) in
+            [(even, 20), (even.chroma(), 9), (even.chroma(), 9)].into_iter().enumerate()
+        {
+            let part = if p == 0 { odd } else { odd.chroma() };
+            for y in 0..full.height {
+                for x in 0..full.width {
+                    let near = y.min(part.height - 1) * part.width + x.min(part.width - 1);
+                    assert_eq!(target[p][y * stride + x], source[p][near], "plane {p}, {x},{y}");
+                }
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use gstreamer_video::prelude::*;
 use super::elements::{add_chain, make};
 use super::track::Track;
 use super::{Error, Frame, patience};
-use crate::frame::{Picture, PictureMut, PlaneMut, Size};
+use crate::frame::{PictureMut, PlaneMut, Size};
 
 /// Painted frames that may wait for the encoder.
 const PAINTED_FRAMES: u64 = 1;
@@ -204,39 +204,48 @@ impl Output {
 
     /// Size of the pictures written: the input's, made even.
     pub fn size(&self) -> Size {
-        Size::new(self.info.width() as usize, self.info.height() as usize)
+        size_of(&self.info)
     }
 
-    /// Paints `frame` into a fresh picture and queues it for the encoder,
-    /// waiting while the queue is full. Captions and other metadata go along.
+    /// Paints over `frame` and queues it for the encoder, waiting while the
+    /// queue is full. Captions and other metadata go along.
+    ///
+    /// The picture is painted where the decoder put it, unless somebody else
+    /// (most often the decoder, for prediction) still reads it: then, and where
+    /// the output's size is not the frame's, a copy is painted.
     ///
     /// # Errors
     /// When the encoder has stopped; [`OutputHandle::poll`] tells why.
-    pub fn push(
-        &self,
-        frame: &Frame,
-        paint: impl FnOnce(&Picture<'_>, &mut PictureMut<'_>),
-    ) -> Result<(), Error> {
-        let mut buffer =
-            self.pool.acquire_buffer(None).map_err(|e| Error::pipeline("allocating a frame", e))?;
-        {
+    pub fn push(&self, frame: Frame, paint: impl FnOnce(&mut PictureMut<'_>)) -> Result<(), Error> {
+        let Frame { pts, duration, mut buffer, info } = frame;
+        let size = size_of(&info);
+        let free = buffer.get_mut().is_some_and(|b| b.is_all_memory_writable());
+        if free && size == self.size() {
+            with_picture_mut(buffer.make_mut(), &info, paint)?;
+        } else {
+            let source = Frame { pts, duration, buffer, info };
+            buffer = self
+                .pool
+                .acquire_buffer(None)
+                .map_err(|e| Error::pipeline("allocating a frame", e))?;
             let target = buffer.make_mut();
-            target.set_pts(gst::ClockTime::from_nseconds(frame.pts.0));
-            target.set_duration(frame.duration.map(gst::ClockTime::from_nseconds));
-            carry_metas(&frame.buffer, target);
-            let mut mapped = gst_video::VideoFrameRef::from_buffer_ref_writable(target, &self.info)
-                .map_err(|_| Error::Map)?;
-            let strides = *array3(mapped.plane_stride())?;
-            let [y, u, v, _] = mapped.planes_data_mut();
-            let plane =
-                |data, stride: i32| PlaneMut { data, stride: stride.unsigned_abs() as usize };
-            let mut picture = PictureMut {
-                size: self.size(),
-                planes: [plane(y, strides[0]), plane(u, strides[1]), plane(v, strides[2])],
-            };
-            frame.with_picture(|source| paint(source, &mut picture))?;
+            carry_metas(&source.buffer, target);
+            source.with_picture(|source| {
+                with_picture_mut(target, &self.info, |whole| {
+                    whole.copy_from(source);
+                    let full = std::mem::replace(&mut whole.size, size);
+                    paint(whole);
+                    whole.size = full;
+                    whole.repeat_edges(size);
+                })
+            })??;
         }
-        self.counters.video_pts.fetch_max(frame.pts.0, Relaxed);
+        let target = buffer.make_mut();
+        target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
+        target.set_dts(None);
+        target.set_pts(gst::ClockTime::from_nseconds(pts.0));
+        target.set_duration(duration.map(gst::ClockTime::from_nseconds));
+        self.counters.video_pts.fetch_max(pts.0, Relaxed);
         self.video.push_buffer(buffer).map(|_| ()).map_err(|e| Error::pipeline("encoding", e))
     }
 
@@ -297,8 +306,26 @@ impl OutputHandle {
     }
 }
 
-fn array3<T>(slice: &[T]) -> Result<&[T; 3], Error> {
-    slice.first_chunk().ok_or(Error::Map)
+fn size_of(info: &gst_video::VideoInfo) -> Size {
+    Size::new(info.width() as usize, info.height() as usize)
+}
+
+/// Lends the pixels of `buffer`, to be changed.
+fn with_picture_mut(
+    buffer: &mut gst::BufferRef,
+    info: &gst_video::VideoInfo,
+    change: impl FnOnce(&mut PictureMut<'_>),
+) -> Result<(), Error> {
+    let mut mapped =
+        gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, info).map_err(|_| Error::Map)?;
+    let strides: [i32; 3] = *mapped.plane_stride().first_chunk().ok_or(Error::Map)?;
+    let [y, u, v, _] = mapped.planes_data_mut();
+    let plane = |data, stride: i32| PlaneMut { data, stride: stride.unsigned_abs() as usize };
+    change(&mut PictureMut {
+        size: size_of(info),
+        planes: [plane(y, strides[0]), plane(u, strides[1]), plane(v, strides[2])],
+    });
+    Ok(())
 }
 
 /// The picture format of the output. 4:2:0 H.264 has whole chroma samples only,

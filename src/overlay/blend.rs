@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::frame::{Plane, PlaneMut};
+use crate::frame::PlaneMut;
 
 /// Paint that changes nothing: only the rounding half.
 pub(super) const NEUTRAL: u16 = 128;
@@ -100,29 +100,26 @@ impl Rows {
         );
     }
 
-    /// Writes `columns` of `count` (one or two) rows of `src` from `row` on,
-    /// mixed with the current line, to `dst`; then goes on to the next line.
+    /// Mixes the current line into `columns` of `count` (one or two) rows of
+    /// `plane` from `row` on; then goes on to the next line.
     pub(super) fn blend_and_step(
         &mut self,
         columns: Range<usize>,
         row: usize,
         count: usize,
-        src: &Plane<'_>,
-        dst: &mut PlaneMut<'_>,
+        plane: &mut PlaneMut<'_>,
     ) {
         let c = columns;
         let (alpha, paint) = (&mut self.alpha[c.clone()], &mut self.paint[c.clone()]);
         let alpha_step = &self.alpha_step[c.clone()];
         let paint_step = &self.paint_step[c.clone()];
-        let from = &src.row(row, c.end)[c.start..];
         if count == 2 {
-            let (to, below) = dst.data[row * dst.stride..].split_at_mut(dst.stride);
-            let (to, below) = (&mut to[c.clone()], &mut below[c.clone()]);
-            let from_below = &src.row(row + 1, c.end)[c.start..];
-            step_two_rows(to, below, from, from_below, alpha, alpha_step, paint, paint_step);
+            let (upper, lower) = plane.data[row * plane.stride..].split_at_mut(plane.stride);
+            let (upper, lower) = (&mut upper[c.clone()], &mut lower[c]);
+            step_two_rows(upper, lower, alpha, alpha_step, paint, paint_step);
         } else {
-            let to = &mut dst.row_mut(row, c.end)[c.start..];
-            step_row(to, from, alpha, alpha_step, paint, paint_step);
+            let samples = &mut plane.row_mut(row, c.end)[c.start..];
+            step_row(samples, alpha, alpha_step, paint, paint_step);
         }
     }
 }
@@ -166,16 +163,15 @@ pub(super) fn ramp_lane(lane: &mut [u16], from: u16, to: u16) {
 /// parameter per slice, so that the compiler knows that they do not overlap.
 #[inline(never)]
 fn step_row(
-    dst: &mut [u8],
-    src: &[u8],
+    samples: &mut [u8],
     alpha: &mut [u16],
     alpha_step: &[u16],
     paint: &mut [u16],
     paint_step: &[u16],
 ) {
     let lanes = alpha.iter_mut().zip(alpha_step).zip(paint.iter_mut().zip(paint_step));
-    for ((d, s), ((a, da), (p, dp))) in dst.iter_mut().zip(src).zip(lanes) {
-        *d = blended(*s, *a, *p);
+    for (s, ((a, da), (p, dp))) in samples.iter_mut().zip(lanes) {
+        *s = blended(*s, *a, *p);
         *a = a.wrapping_add(*da);
         *p = p.wrapping_add(*dp);
     }
@@ -183,22 +179,18 @@ fn step_row(
 
 /// Two rows with the same paint; see [`step_row`].
 #[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "see `step_row`")]
 fn step_two_rows(
-    dst: &mut [u8],
-    dst_below: &mut [u8],
-    src: &[u8],
-    src_below: &[u8],
+    upper: &mut [u8],
+    lower: &mut [u8],
     alpha: &mut [u16],
     alpha_step: &[u16],
     paint: &mut [u16],
     paint_step: &[u16],
 ) {
     let lanes = alpha.iter_mut().zip(alpha_step).zip(paint.iter_mut().zip(paint_step));
-    let samples = dst.iter_mut().zip(src).zip(dst_below.iter_mut().zip(src_below));
-    for (((d0, s0), (d1, s1)), ((a, da), (p, dp))) in samples.zip(lanes) {
-        *d0 = blended(*s0, *a, *p);
-        *d1 = blended(*s1, *a, *p);
+    for ((u, l), ((a, da), (p, dp))) in upper.iter_mut().zip(lower).zip(lanes) {
+        *u = blended(*u, *a, *p);
+        *l = blended(*l, *a, *p);
         *a = a.wrapping_add(*da);
         *p = p.wrapping_add(*dp);
     }

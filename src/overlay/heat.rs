@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::blend::{Rows, ramp_lane};
 use super::colour::{LEVELS, Ramp, fixed};
 use crate::annotation::{ActivationMap, View};
-use crate::frame::{Plane, PlaneMut, Size};
+use crate::frame::{PlaneMut, Size};
 
 /// Most steps from one key row to the next: bounds the sum of rounding errors
 /// to a fraction of a level.
@@ -25,7 +25,12 @@ const MAX_KNOT: usize = 16;
 /// is then less than a level away from its own.
 const SLOW: f32 = 1.0 / 140.0;
 
-/// Heat below this is drawn as none: it would change no sample.
+/// Heat up to this share of full heat is left out. It is less than an eye can
+/// tell from the picture, but spread over much of it: noise to look through and
+/// to encode. Above it heat grows evenly to full heat, so that nothing jumps.
+pub(super) const FAINT: f32 = 0.08;
+
+/// What remains below this is drawn as none: it would change no sample.
 const LEAST_HEAT: f32 = 0.5 / LEVELS as f32;
 
 /// Where the cells of a map lie along one axis of a plane.
@@ -80,7 +85,7 @@ impl Axis {
 /// Paints heat, plane by plane; keeps the memory it works in.
 #[derive(Debug, Default)]
 pub(super) struct HeatPainter {
-    /// The map, clamped to 0..1.
+    /// The map as it is seen, 0..1.
     map: Vec<f32>,
     across: Axis,
     down: Axis,
@@ -106,48 +111,31 @@ impl HeatPainter {
             return false;
         }
         self.map.clear();
-        let clamped = |&v: &f32| if v >= LEAST_HEAT { v.min(1.0) } else { 0.0 };
-        self.map.extend(map.values[..cells].iter().map(clamped));
+        let seen = |&v: &f32| {
+            let v = (v - FAINT) / (1.0 - FAINT);
+            if v >= LEAST_HEAT { v.min(1.0) } else { 0.0 }
+        };
+        self.map.extend(map.values[..cells].iter().map(seen));
         self.across.cells = map.cols;
         self.down.cells = map.rows;
         self.map.iter().any(|&v| v > 0.0)
     }
 
-    /// Copies a plane of `size` from `src` to `dst`, with the loaded map over
-    /// `view`, which is in samples of this plane.
-    pub(super) fn paint(
-        &mut self,
-        ramp: &Ramp,
-        view: &View,
-        size: Size,
-        src: &Plane<'_>,
-        dst: &mut PlaneMut<'_>,
-    ) {
+    /// Paints the loaded map over a plane of `size`; `view` is in samples of
+    /// this plane.
+    pub(super) fn paint(&mut self, ramp: &Ramp, view: &View, size: Size, plane: &mut PlaneMut<'_>) {
         self.across.lay(self.across.cells, view.x, view.width, size.width);
         self.down.lay(self.down.cells, view.y, view.height, size.height);
         self.rows.reserve(size.width);
         let knot = ramp.steps_within(MAX_KNOT, self.steepest_across() * self.across.pitch as f32);
         // The powers of two from 4 on have a fast path.
         self.knot = if knot < 4 { 1 } else { 1 << knot.ilog2() };
-        let (top, bottom) = (self.down.bounds[0], self.down.bounds[self.down.cells + 1]);
-        super::copy_rows(src, dst, 0..top, 0..size.width);
         for band in 0..=self.down.cells {
-            let rows = self.down.bounds[band]..self.down.bounds[band + 1];
-            if rows.is_empty() {
-                continue;
+            if self.down.bounds[band] < self.down.bounds[band + 1] {
+                let steepest = self.find_runs(band);
+                self.paint_band(ramp, band, steepest, plane);
             }
-            let steepest = self.find_runs(band);
-            let mut done = 0;
-            for r in 0..self.runs.len() {
-                let [first, last] = self.runs[r];
-                let columns = self.across.bounds[first]..self.across.bounds[last + 1];
-                super::copy_rows(src, dst, rows.clone(), done..columns.start);
-                done = columns.end;
-            }
-            super::copy_rows(src, dst, rows.clone(), done..size.width);
-            self.paint_band(ramp, band, steepest, src, dst);
         }
-        super::copy_rows(src, dst, bottom..size.height, 0..size.width);
     }
 
     /// The largest change of heat from one cell to the next in a row.
@@ -177,14 +165,7 @@ impl HeatPainter {
     }
 
     /// Paints the runs of one band, key row by key row.
-    fn paint_band(
-        &mut self,
-        ramp: &Ramp,
-        band: usize,
-        steepest: f32,
-        src: &Plane<'_>,
-        dst: &mut PlaneMut<'_>,
-    ) {
+    fn paint_band(&mut self, ramp: &Ramp, band: usize, steepest: f32, plane: &mut PlaneMut<'_>) {
         let (start, end) = (self.down.bounds[band], self.down.bounds[band + 1]);
         if self.runs.is_empty() {
             return;
@@ -217,7 +198,7 @@ impl HeatPainter {
                 let count = hold.min(end - row);
                 for i in 0..self.runs.len() {
                     let columns = self.columns(self.runs[i]);
-                    self.rows.blend_and_step(columns, row, count, src, dst);
+                    self.rows.blend_and_step(columns, row, count, plane);
                 }
             }
             key = until;

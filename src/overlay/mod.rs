@@ -3,8 +3,8 @@
 //!
 //! Pure: pictures in, pictures out; no files, clocks, threads or media library.
 //! A [`Painter`] belongs to one stream. Heat changes with every frame and is
-//! blended straight into the copy of the picture; the panel changes with every
-//! annotation only, so it is drawn once and then blended as a tile.
+//! blended straight into the picture; the panel changes with every annotation
+//! only, so it is drawn once and then blended as a tile.
 
 mod blend;
 mod canvas;
@@ -14,16 +14,14 @@ mod panel;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
 pub use self::colour::Colormap;
 use self::colour::Ramp;
 use self::heat::HeatPainter;
-use self::panel::{PanelPainter, Tile};
+use self::panel::{Content, PanelPainter, Tile};
 use crate::annotation::{ActivationMap, Annotation, View};
-use crate::frame::{Colorimetry, Picture, PictureMut, Plane, PlaneMut, Size};
+use crate::frame::{Colorimetry, PictureMut, Size};
 
 /// How much the panel says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -63,7 +61,8 @@ pub struct Painter {
     ramps: [Ramp; 3],
     heat: HeatPainter,
     panel: PanelPainter,
-    tile: Option<Tile>,
+    /// What the panel says, and the panel.
+    shown: Option<(Content, Tile)>,
     shows_heat: bool,
 }
 
@@ -76,26 +75,24 @@ impl Painter {
             heat: HeatPainter::default(),
             shows_heat: style.heat,
             panel: PanelPainter::new(size, colorimetry, pixel_aspect, style),
-            tile: None,
+            shown: None,
         }
     }
 
-    /// Draws the panel anew; without an annotation there is none.
+    /// Draws the panel anew if it has something new to say; without an
+    /// annotation there is none.
     pub fn set_annotation(&mut self, annotation: Option<&Annotation>) {
-        self.tile = annotation.and_then(|annotation| self.panel.draw(annotation));
+        let content = annotation.map(|annotation| self.panel.content(annotation));
+        if self.shown.as_ref().map(|(old, _)| old) != content.as_ref() {
+            self.shown = content.and_then(|new| self.panel.draw(&new).map(|tile| (new, tile)));
+        }
     }
 
-    /// Copies `src` to `dst` with `heat` and the panel painted over it.
+    /// Paints `heat` and the panel over `picture`, where it stands.
     ///
-    /// Heat is a map of 0..1 and where it lies in the picture. Where it is zero
-    /// the copy is bit-identical. If `dst` is larger than `src`, the last column
-    /// and row are repeated; if it is smaller, the picture is cut off.
-    pub fn paint(
-        &mut self,
-        src: &Picture<'_>,
-        dst: &mut PictureMut<'_>,
-        heat: Option<(&ActivationMap, &View)>,
-    ) {
+    /// Heat is a map of 0..1 and where it lies in the picture. Where it is faint
+    /// (below 8 % of full heat) no sample is touched.
+    pub fn paint(&mut self, picture: &mut PictureMut<'_>, heat: Option<(&ActivationMap, &View)>) {
         let view = match heat {
             Some((map, view)) if self.shows_heat && self.heat.load(map, view) => Some(*view),
             _ => None,
@@ -108,45 +105,17 @@ impl Painter {
         };
         let views = [view, view.map(halved), view.map(halved)];
         for (i, view) in views.into_iter().enumerate() {
-            let [from, full] = [src.size, dst.size].map(|s| if i == 0 { s } else { s.chroma() });
-            let size = Size::new(from.width.min(full.width), from.height.min(full.height));
-            let (src, dst) = (&src.planes[i], &mut dst.planes[i]);
+            let size = if i == 0 { picture.size } else { picture.size.chroma() };
+            let plane = &mut picture.planes[i];
             if size.width == 0 || size.height == 0 {
                 continue;
             }
-            match view {
-                Some(view) => self.heat.paint(&self.ramps[i], &view, size, src, dst),
-                None => copy_rows(src, dst, 0..size.height, 0..size.width),
+            if let Some(view) = view {
+                self.heat.paint(&self.ramps[i], &view, size, plane);
             }
-            if let Some(tile) = &self.tile {
-                tile.blend(i, size, dst);
+            if let Some((_, tile)) = &self.shown {
+                tile.blend(i, size, plane);
             }
-            repeat_edges(dst, size, full);
         }
-    }
-}
-
-/// Copies `columns` of `rows`.
-fn copy_rows(src: &Plane<'_>, dst: &mut PlaneMut<'_>, rows: Range<usize>, columns: Range<usize>) {
-    if columns.is_empty() {
-        return;
-    }
-    for y in rows {
-        let from = &src.row(y, columns.end)[columns.start..];
-        dst.row_mut(y, columns.end)[columns.start..].copy_from_slice(from);
-    }
-}
-
-/// Repeats the last column and row of the painted `size` up to `full`.
-fn repeat_edges(plane: &mut PlaneMut<'_>, size: Size, full: Size) {
-    if full.width > size.width {
-        for y in 0..size.height {
-            let (painted, rest) = plane.row_mut(y, full.width).split_at_mut(size.width);
-            rest.fill(painted.last().copied().unwrap_or(0));
-        }
-    }
-    let last = (size.height - 1) * plane.stride;
-    for y in size.height..full.height {
-        plane.data.copy_within(last..last + full.width, y * plane.stride);
     }
 }

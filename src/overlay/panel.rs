@@ -4,6 +4,8 @@
 //! text height `max(12, picture height / 36)`, so the panel looks the same at
 //! every size.
 
+use std::sync::Arc;
+
 use ab_glyph::{Font, FontRef, ScaleFont};
 
 use super::blend::{NEUTRAL, blend_in_place, mix};
@@ -34,12 +36,31 @@ pub(super) struct PanelPainter {
     font: Option<FontRef<'static>>,
 }
 
+/// What a panel says. Panels that say the same look the same.
+#[derive(Debug, PartialEq)]
+pub(super) struct Content {
+    entries: Vec<Entry>,
+    /// Logit units of full heat, where there is a legend.
+    full_scale: Option<f32>,
+}
+
 /// One line of the panel with a label and a probability.
-struct Entry<'a> {
+#[derive(Debug, PartialEq)]
+struct Entry {
     /// Name of the head above the label; none in a second entry of a head.
-    name: Option<&'a str>,
-    class: &'a ClassProb,
+    name: Option<Arc<str>>,
+    label: Arc<str>,
+    /// Probability in whole per cent.
+    percent: u8,
     explained: bool,
+}
+
+impl Entry {
+    fn new(name: Option<&Arc<str>>, class: &ClassProb, explained: bool) -> Self {
+        // `as` saturates, and takes what is no number for zero.
+        let percent = (class.probability.clamp(0.0, 1.0) * 100.0).round() as u8;
+        Self { name: name.cloned(), label: class.label.clone(), percent, explained }
+    }
 }
 
 /// Measures of the panel in display units.
@@ -66,21 +87,34 @@ impl PanelPainter {
         Self { size, colorimetry, pixel_aspect, style, font: load_font() }
     }
 
-    /// The panel for `annotation`; none if it is off or the picture too small.
-    pub(super) fn draw(&self, annotation: &Annotation) -> Option<Tile> {
+    /// What there is to say about `annotation`.
+    pub(super) fn content(&self, annotation: &Annotation) -> Content {
+        let mut entries = Vec::new();
+        for (i, head) in annotation.heads.iter().enumerate() {
+            let why = annotation.explanation.as_ref().filter(|e| e.head == i && self.style.heat);
+            let same = why.is_some_and(|e| e.class.index == head.shown.index);
+            entries.push(Entry::new(Some(&head.head), &head.shown, same));
+            if let Some(why) = why.filter(|_| !same) {
+                entries.push(Entry::new(None, &why.class, true));
+            }
+        }
+        let legend = self.style.hud == HudMode::Full && self.style.heat;
+        let explanation = annotation.explanation.as_ref().filter(|_| legend);
+        Content { entries, full_scale: explanation.map(|e| e.full_scale) }
+    }
+
+    /// The panel that says `content`; none if it is off or the picture too
+    /// small.
+    pub(super) fn draw(&self, content: &Content) -> Option<Tile> {
         let (font, layout) = (self.font.as_ref()?, self.layout()?);
-        let entries = self.entries(annotation);
+        let entries = &content.entries;
         let full = self.style.hud == HudMode::Full;
-        let (pad, line) = (layout.pad, |entry: &Entry<'_>| layout.entry_height(entry, full));
-        let legend = annotation
-            .explanation
-            .as_ref()
-            .filter(|_| full && self.style.heat)
-            .map(|explanation| (explanation.full_scale, 1.7 * layout.small));
+        let (pad, line) = (layout.pad, |entry: &Entry| layout.entry_height(entry, full));
+        let legend = content.full_scale.map(|full_scale| (full_scale, 1.7 * layout.small));
 
         // As many entries as there is room for, the explained one among them.
         let mut room = layout.room - 2.0 * pad - legend.map_or(0.0, |(_, height)| height);
-        let mut shown: Vec<&Entry<'_>> = Vec::new();
+        let mut shown: Vec<&Entry> = Vec::new();
         let fits = entries.iter().take_while(|entry| {
             room -= line(entry);
             room >= 0.0
@@ -139,19 +173,6 @@ impl PanelPainter {
         enough.then_some(Layout { big, small, pad, inner, room })
     }
 
-    fn entries<'a>(&self, annotation: &'a Annotation) -> Vec<Entry<'a>> {
-        let mut entries = Vec::new();
-        for (i, head) in annotation.heads.iter().enumerate() {
-            let why = annotation.explanation.as_ref().filter(|e| e.head == i && self.style.heat);
-            let same = why.is_some_and(|e| e.class.index == head.shown.index);
-            entries.push(Entry { name: Some(&head.head), class: &head.shown, explained: same });
-            if let Some(why) = why.filter(|_| !same) {
-                entries.push(Entry { name: None, class: &why.class, explained: true });
-            }
-        }
-        entries
-    }
-
     /// The colour that stands for the explained class.
     fn accent(&self) -> Rgb {
         self.style.colormap.rgb(SWATCH_HEAT)
@@ -162,13 +183,13 @@ impl PanelPainter {
         canvas: &mut Canvas,
         font: &FontRef<'_>,
         layout: &Layout,
-        entry: &Entry<'_>,
+        entry: &Entry,
         mut y: f32,
     ) {
         let Layout { big, small, pad, inner, .. } = *layout;
         let full = self.style.hud == HudMode::Full;
         let accent = self.accent();
-        if let Some(name) = entry.name.filter(|_| full) {
+        if let Some(name) = entry.name.as_ref().filter(|_| full) {
             let name = fitted(font, &name.to_uppercase(), small, inner);
             canvas.text(font, &name, [pad, y + ascent(font, small)], small, DIM);
             y += 1.2 * small;
@@ -183,11 +204,10 @@ impl PanelPainter {
             canvas.fill(area, 0.15 * side, 1.0, |_| accent);
             x += side + 0.4 * big;
         }
-        let probability = fraction(entry.class.probability);
-        let percent = format!("{:.0}%", probability * 100.0);
+        let percent = format!("{}%", entry.percent);
         let end = pad + inner;
         let percent_x = end - text_width(font, &percent, big);
-        let label = fitted(font, &entry.class.label, big, percent_x - x - 0.5 * big);
+        let label = fitted(font, &entry.label, big, percent_x - x - 0.5 * big);
         canvas.text(font, &label, [x, baseline], big, BRIGHT);
         canvas.text(font, &percent, [percent_x, baseline], big, BRIGHT);
         if full {
@@ -195,10 +215,10 @@ impl PanelPainter {
             let top = (y + 1.3 * big).round();
             let track = Box2 { x: pad, y: top, width: inner, height };
             canvas.fill(track, height / 2.0, 1.0, |_| TRACK);
-            let filled = Box2 { width: (inner * probability).max(height), ..track };
+            let reached = inner * f32::from(entry.percent) / 100.0;
+            let filled = Box2 { width: reached.max(height), ..track };
             let colour = if entry.explained { accent } else { BAR };
-            // Less than half a per cent reads 0% and has no bar.
-            if probability >= 0.005 {
+            if entry.percent > 0 {
                 canvas.fill(filled, height / 2.0, 1.0, |_| colour);
             }
         }
@@ -283,7 +303,7 @@ impl PanelPainter {
 }
 
 impl Layout {
-    fn entry_height(&self, entry: &Entry<'_>, full: bool) -> f32 {
+    fn entry_height(&self, entry: &Entry, full: bool) -> f32 {
         match (full, entry.name.is_some()) {
             (false, _) => 1.35 * self.big,
             (true, false) => 2.05 * self.big,
@@ -295,11 +315,6 @@ impl Layout {
 /// From the top of a line to its baseline, on a whole row for crisp letters.
 fn ascent(font: &FontRef<'_>, height: f32) -> f32 {
     font.as_scaled(height).ascent().round()
-}
-
-/// Clamped to 0..1; zero when it is not a number.
-fn fraction(v: f32) -> f32 {
-    if v > 0.0 { v.min(1.0) } else { 0.0 }
 }
 
 /// A drawn panel.

@@ -104,6 +104,8 @@ impl Analyst {
             let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             counters.cpu_us.fetch_add(spent, Relaxed);
             counters.analysed.fetch_add(1, Relaxed);
+            // Whoever paints the frame can then do so where it stands.
+            drop(sample);
             if annotations.send(Arc::new(annotation)).is_err() {
                 break;
             }

@@ -128,7 +128,7 @@ impl Compositor {
                 },
             }
             while let Some(paired) = self.sync.pop() {
-                self.paint(&paired)?;
+                self.paint(paired)?;
             }
         }
         Ok(())
@@ -182,7 +182,7 @@ impl Compositor {
         Ok(())
     }
 
-    fn paint(&mut self, paired: &Paired<Frame>) -> Result<(), Error> {
+    fn paint(&mut self, paired: Paired<Frame>) -> Result<(), Error> {
         let (Some(painter), Some(output)) = (&mut self.painter, &self.output) else {
             return Ok(());
         };
@@ -195,9 +195,9 @@ impl Compositor {
             self.painted.clone_from(&paired.annotation);
         }
         let heat = paired.heat.as_ref().map(|(map, view)| (map, view));
-        output.push(&paired.frame, |from, to| painter.paint(from, to, heat))?;
-        self.watch.painted.fetch_add(1, Relaxed);
         let end = paired.pts.0 + paired.frame.duration.unwrap_or(0);
+        output.push(paired.frame, |picture| painter.paint(picture, heat))?;
+        self.watch.painted.fetch_add(1, Relaxed);
         self.watch.reached.fetch_max(end, Relaxed);
         Ok(())
     }
