@@ -3,6 +3,7 @@
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 
 use super::Error;
 
@@ -100,6 +101,17 @@ pub(super) fn make(factory: &str) -> Result<gst::Element, Error> {
             .find(|r| r.element == factory)
             .map_or("gstreamer1.0-plugins-*", |r| r.package),
     })
+}
+
+/// An appsrc for the packets of one track; a push waits while `max_bytes` are
+/// queued.
+pub(super) fn packet_source(caps: &gst::Caps, max_bytes: u64) -> gst_app::AppSrc {
+    gst_app::AppSrc::builder()
+        .caps(caps)
+        .format(gst::Format::Time)
+        .max_bytes(max_bytes)
+        .block(true)
+        .build()
 }
 
 /// Adds elements to a bin and links them in order.

@@ -17,7 +17,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
-use super::elements::{add_chain, make};
+use super::elements::{add_chain, make, packet_source};
 use super::track::Track;
 use super::{Error, Frame, patience};
 use crate::frame::{PictureMut, PlaneMut, Size};
@@ -176,12 +176,7 @@ impl Output {
         let mut inputs = Vec::new();
         for track in tracks {
             let Some(caps) = track.first_caps() else { continue };
-            let input = gst_app::AppSrc::builder()
-                .caps(&caps)
-                .format(gst::Format::Time)
-                .max_bytes(TRACK_BYTES)
-                .block(true)
-                .build();
+            let input = packet_source(&caps, TRACK_BYTES);
             let element = input.clone().upcast::<gst::Element>();
             pipeline.add(&element).map_err(|e| Error::pipeline("adding elements", e))?;
             link_to_mux(&element, &mux, &caps)?;

@@ -14,7 +14,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::elements::{add_chain, audio_decoder_for, codec_name, make, parser_for};
+use super::elements::{add_chain, audio_decoder_for, codec_name, make, packet_source, parser_for};
 use super::source::running_time;
 use super::{Container, Error};
 use crate::clock::MediaClock;
@@ -171,12 +171,7 @@ impl Track {
             Carriage::Copy => self.container.sink_caps().intersect(&essence(&caps)),
             Carriage::Convert => self.container.sink_caps().intersect(&aac()),
         };
-        let input = gst_app::AppSrc::builder()
-            .caps(&caps)
-            .format(gst::Format::Time)
-            .max_bytes(WAITING_BYTES)
-            .block(true)
-            .build();
+        let input = packet_source(&caps, WAITING_BYTES);
         let output = gst_app::AppSink::builder().caps(&wanted).sync(false).async_(false).build();
         let pipeline = gst::Pipeline::new();
         let mut chain: Vec<gst::Element> = vec![input.clone().upcast()];

@@ -156,7 +156,7 @@ fn maps_logits_and_tensors_are_pytorchs() {
 }
 
 /// A figure for people who run the tests with `--nocapture`.
-#[allow(clippy::print_stderr)]
+#[allow(clippy::print_stderr, reason = "a test prints its figure")]
 pub(super) fn eprintln_figure(what: &str, value: f32) {
     eprintln!("{what}: {value:.3e}");
 }

@@ -48,6 +48,13 @@ pub(super) struct Watch {
     pub(super) reached: AtomicU64,
 }
 
+impl Watch {
+    /// Frames that left the encoder so far.
+    pub(super) fn encoded(&self) -> u64 {
+        self.output.get().map_or(0, OutputHandle::frames_encoded)
+    }
+}
+
 /// How the compositor ended.
 pub(super) struct Composed {
     /// Absent when no frame came.

@@ -255,7 +255,7 @@ impl Supervisor {
             });
         }
         let mut composed = join(compositor)?;
-        let encoded = self.watch.output.get().map_or(0, media::OutputHandle::frames_encoded);
+        let encoded = self.watch.encoded();
         if let Some(output) = &mut composed.output {
             output.close();
         }
@@ -304,11 +304,10 @@ impl Supervisor {
     }
 
     fn is_stalled(&mut self) -> bool {
-        let encoded = self.watch.output.get().map_or(0, media::OutputHandle::frames_encoded);
         let sum = self.source.frames_decoded()
             + self.watch.painted.load(Relaxed)
             + self.counters.analysed.load(Relaxed)
-            + encoded;
+            + self.watch.encoded();
         if sum != self.last.0 {
             self.last = (sum, Instant::now());
         }
