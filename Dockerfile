@@ -1,7 +1,7 @@
 # Builds Heatcast, then leaves behind everything that only building needs.
 #
 #   docker build -t heatcast .
-#   docker run --rm -v "$PWD:/media" heatcast annotate in.mp4 -o out.mp4
+#   docker run --rm -v "$PWD:/media" --user "$(id -u):$(id -g)" heatcast annotate in.mp4 -o out.mp4
 
 FROM rust:1.92-bookworm AS build
 WORKDIR /src
@@ -38,5 +38,7 @@ ENV GST_REGISTRY_UPDATE=no
 RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast
 WORKDIR /media
+# No HEALTHCHECK: a container is one run of the program and ends with it; its
+# exit code says how it went.
 ENTRYPOINT ["heatcast"]
 CMD ["--help"]
