@@ -1,7 +1,7 @@
 # Builds Heatcast, then leaves behind everything that only building needs.
 #
 #   docker build -t heatcast .
-#   docker run --rm -v "$PWD:/media" heatcast annotate in.mp4 -o out.mp4
+#   docker run --rm -v "$PWD:/media" --user "$(id -u):$(id -g)" heatcast annotate in.mp4 -o out.mp4
 
 FROM rust:1.92-bookworm AS build
 WORKDIR /src
@@ -29,14 +29,17 @@ COPY pipelines /opt/heatcast/pipelines
 COPY LICENSE-MIT LICENSE-APACHE assets/DejaVuSans-LICENSE.txt /opt/heatcast/
 RUN ln -s /opt/heatcast/heatcast /usr/local/bin/heatcast
 
-# GStreamer's list of plug-ins is made once, here, so that any user can run the
-# image without a home. It also proves that the image has what it needs.
+# GStreamer's list of plug-ins is made once, here, and made readable, so that any
+# user can run the image. It also proves that the image has what it needs.
 ENV GST_REGISTRY=/opt/heatcast/gstreamer.registry
-RUN heatcast doctor
-ENV GST_REGISTRY_UPDATE=no
+RUN heatcast doctor && chmod a+r "$GST_REGISTRY"
+# Users that the image does not know have no home to keep caches in.
+ENV GST_REGISTRY_UPDATE=no HOME=/tmp
 
 RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast
 WORKDIR /media
+# No HEALTHCHECK: a container is one run of the program and ends with it; its
+# exit code says how it went.
 ENTRYPOINT ["heatcast"]
 CMD ["--help"]

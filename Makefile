@@ -20,7 +20,7 @@ demo: build ## Annotate the bundled clip and say where the result is
 	@echo
 	@echo "The annotated clip is $(DEMO)/bbb.annotated.mp4; what was seen is in $(DEMO)/bbb.events.jsonl."
 	@echo "Play it with one of:"
-	@for player in ffplay vlc gst-play-1.0; do echo "    $$player $(DEMO)/bbb.annotated.mp4"; done
+	@for player in ffplay mpv vlc; do echo "    $$player $(DEMO)/bbb.annotated.mp4"; done
 
 test: setup ## Run all tests
 	G_DEBUG=fatal_warnings cargo test --locked
@@ -40,7 +40,11 @@ bench: build ## Measure speed and memory beside a plain transcode and the naive 
 deny: ## Check licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing; get it with: cargo install --locked cargo-deny"; exit 1; }
 	cargo deny check bans licenses sources
-	cargo deny check advisories || echo "advisories: not checked (see above)"
+	@if cargo deny fetch db; then \
+		cargo deny check advisories; \
+	else \
+		echo "advisories: not checked, for their database cannot be fetched (see above)"; \
+	fi
 
 train: ## Rebuild models/imagenet/model.onnx from the published weights
 	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }

@@ -19,7 +19,12 @@ readonly PACKAGES=(
 )
 
 say() { printf 'setup: %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$@" >&2; exit 1; }
+# One sentence, then lines that may be copied.
+die() {
+    printf 'setup: %s\n' "$1" >&2
+    (($# == 1)) || printf '%s\n' "${@:2}" >&2
+    exit 1
+}
 
 check_rust() {
     local how=(
@@ -48,11 +53,21 @@ check_machine() {
         aarch64) ort_sha256=e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054 ;;
         *) die "No ONNX Runtime is pinned for $arch (x86_64 and aarch64 are)." ;;
     esac
-    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
-        die "This script knows Debian and Ubuntu. Elsewhere, install the like of:" "    ${PACKAGES[*]}"
+}
+
+# Elsewhere than on Debian and Ubuntu, packages have other names.
+check_other_system() {
+    pkg-config --exists 'gstreamer-app-1.0 >= 1.22' 'gstreamer-video-1.0 >= 1.22' 2>/dev/null &&
+        python3 -m pip --version >/dev/null 2>&1 && command -v ffmpeg >/dev/null ||
+        die "This script knows the packages of Debian and Ubuntu only; install the like of these, then run it again:" \
+            "    ${PACKAGES[*]}"
 }
 
 install_packages() {
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        check_other_system
+        return
+    fi
     local missing=() package
     for package in "${PACKAGES[@]}"; do
         # Multi-arch packages answer once for each architecture.
@@ -74,8 +89,8 @@ install_packages() {
         fi
     fi
     say "installing ${missing[*]}"
-    "${as_root[@]}" apt-get update -q
-    "${as_root[@]}" "${install[@]}"
+    "${as_root[@]}" apt-get update -q && "${as_root[@]}" "${install[@]}" ||
+        die "apt-get could not install the packages; it says why above."
 }
 
 runtime_is_there() {
@@ -96,7 +111,8 @@ install_runtime() {
     printf 'onnxruntime==%s --hash=sha256:%s\n' "$ORT_VERSION" "$ort_sha256" >"$scratch/requirements.txt"
     python3 -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps \
         --only-binary :all: --platform "manylinux_2_28_$arch" --python-version 3.12 \
-        --implementation cp --dest "$scratch" --requirement "$scratch/requirements.txt"
+        --implementation cp --dest "$scratch" --requirement "$scratch/requirements.txt" ||
+        die "ONNX Runtime $ORT_VERSION could not be fetched; pip says why above. Check the network, then run this again."
 
     mkdir -p "$scratch/new/lib"
     python3 - "$scratch"/onnxruntime-*.whl "$scratch/new" "$ORT_VERSION" <<'PYTHON'

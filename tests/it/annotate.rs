@@ -143,7 +143,9 @@ fn interlaced_video_comes_out_progressive_with_its_frames_and_times() {
         "i.mkv",
         "videotestsrc num-buffers=100 pattern=ball ! video/x-raw,width=320,height=192,framerate=50/1 ! interlace field-pattern=1:1 top-field-first=true ! x264enc interlaced=true speed-preset=ultrafast ! h264parse ! matroskamux ! filesink location=FILE",
     );
-    assert_eq!(ffprobe(&input, "stream=field_order"), "tt");
+    // Top field first; newer GStreamers also tell Matroska that lines are interleaved.
+    let order = ffprobe(&input, "stream=field_order");
+    assert!(["tt", "tb"].contains(&&*order), "{order}");
     let summary = json_of(annotate(&input, &dir.path("o.mkv"), &[]));
     assert_eq!((&summary["frames_in"], &summary["frames_out"]), (&50.into(), &50.into()));
     assert_eq!(ffprobe(&dir.path("o.mkv"), "stream=field_order"), "progressive");
@@ -269,7 +271,9 @@ fn ctrl_c_leaves_a_playable_file_and_complete_events() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    // The shell's own `kill`: small systems lack the program.
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(Command::new("bash").args(["-c", &interrupt]).status().unwrap().success());
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("stopped on request"), "{}", text(&out.stderr));
