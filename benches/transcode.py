@@ -23,7 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "target", "bench")
 HEATCAST = os.path.join(ROOT, "target", "release", "heatcast")
 # The encoder settings Heatcast uses by default.
-X264 = "x264enc speed-preset=veryfast pass=qual quantizer=20 key-int-max=60"
+X264 = "x264enc speed-preset=veryfast pass=qual quantizer=20 key-int-max=60 vbv-buf-capacity=0"
 
 
 def make_inputs(long):

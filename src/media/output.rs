@@ -346,6 +346,9 @@ fn x264(encoder: &Encoder) -> Result<gst::Element, Error> {
     element.set_property_from_str("pass", "qual");
     element.set_property("quantizer", encoder.crf);
     element.set_property("key-int-max", encoder.keyframe_interval);
+    // The element caps the bit rate at 2 Mbit/s unless told that there is no
+    // buffer to keep full: quality is to be constant, whatever it takes.
+    element.set_property("vbv-buf-capacity", 0u32);
     Ok(element)
 }
 
