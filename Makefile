@@ -42,7 +42,7 @@ deny: ## Check licences, bans and sources of the dependencies
 	cargo deny check bans licenses sources
 	cargo deny check advisories || echo "advisories: not checked (see above)"
 
-train: ## Train models/broadcast again: make train DATASET=folder (1 h on two cores)
+train: ## Train models/broadcast again: make train DATASET=folder (under an hour)
 	@test -f "$(DATASET)/manifest.csv" || { echo "say where the labelled pictures are: make train DATASET=folder (with manifest.csv)"; exit 1; }
 	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }
 	target/train/bin/pip install --quiet -r models/train/broadcast/requirements.txt

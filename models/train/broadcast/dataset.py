@@ -5,14 +5,15 @@ import dataclasses
 import pathlib
 
 # Head: (task in the manifest, its classes in the order of the logits).
-# The sports are listed by the manifest; binary heads put the positive class last
-# or first as the labels of model.toml do.
+# The sports are those of the manifest, in the order of the alphabet.
 HEADS = {
     "content": ("a_show_vs_commercial", ["show", "commercial"]),
     "action": ("b_sport_action", ["action", "non_action"]),
     "sport": ("c_sport_type", None),
     "animation": ("d_animated", ["animated", "live_action"]),
 }
+
+COLUMNS = {"path", "task", "cls", "split", "group", "source", "w", "h"}
 
 
 @dataclasses.dataclass
@@ -34,6 +35,8 @@ class Dataset:
             raise SystemExit(f"{self.folder} has no manifest.csv; give the data set's folder")
         with manifest.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
+        if missing := COLUMNS - set(rows[0] if rows else ()):
+            raise SystemExit(f"{manifest} has no rows with the columns {', '.join(sorted(missing))}")
         self.paths = sorted({row["path"] for row in rows})
         index = {path: i for i, path in enumerate(self.paths)}
         self.shapes = {index[row["path"]]: (int(row["w"]), int(row["h"])) for row in rows}
@@ -52,7 +55,6 @@ class Dataset:
                 )
                 for row in mine
             ]
-        self.licences = sorted({(row["source"], row["licence"]) for row in rows})
 
     def __len__(self):
         return len(self.paths)

@@ -26,7 +26,7 @@ def fit(x, y, weight, classes, strength):
         gradient = (p * weight[:, None]).T @ x + strength * w
         return float(value) + 0.5 * strength * float(flat @ flat), gradient.ravel().astype(np.float64)
 
-    found = minimize(loss, np.zeros(classes * channels), jac=True, method="L-BFGS-B", options={"maxiter": 300, "maxfun": 400})
+    found = minimize(loss, np.zeros(classes * channels), jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-6})
     return found.x.reshape(classes, channels)
 
 

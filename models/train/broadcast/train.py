@@ -31,8 +31,11 @@ MODELS = HERE.parents[1]
 TRUNK = MODELS / "imagenet" / "model.onnx"
 VERSION = "1"
 
-TRAINING_VIEWS = ["plain", "random0", "random1", "random2"]
 BAR_VIEWS = ["letterbox", "pillarbox"]
+TRAINING_VIEWS = ["plain", "random0", "random1", "random2", "random3", *BAR_VIEWS]
+OTHER_VIEWS = ["square", "jpeg30", "logo"]  # not trained on
+EVERY = 5  # they are made of every fifth picture
+CHECKED_VIEWS = [*BAR_VIEWS, *OTHER_VIEWS]
 CALIBRATION_PICTURES = 400  # a head, for explain_scale
 
 
@@ -49,10 +52,10 @@ class Recipe:
 
 
 RECIPES = {
-    "content": Recipe((0.005, 0.015, 0.05), 0.3, 0.5, ("group", "source"), 6, rebias=True),
-    "action": Recipe((0.01, 0.03, 0.1), 0.5, 1, ("group",), 5),
-    "sport": Recipe((0.03, 0.1), 0.7, 1, ("group",), 3),
-    "animation": Recipe((0.003, 0.01, 0.03), 0.5, 1, ("group",), 5),
+    "content": Recipe((0.003, 0.01, 0.03), 0.3, 0.25, ("group", "source"), 6, rebias=True),
+    "action": Recipe((0.03, 0.1), 0.5, 1, ("group",), 5, rebias=True),
+    "sport": Recipe((0.1, 0.3), 0.7, 1, ("group",), 3),
+    "animation": Recipe((0.01, 0.03), 0.5, 1, ("group",), 5),
 }
 
 
@@ -101,7 +104,7 @@ def held_out(x, labels, recipe, strength, unit, seed=0):
     """Logits of every row from a model that has not seen its unit, by view."""
     units = getattr(labels, unit)
     fold = heads.folds(units, labels.label, recipe.folds, seed)
-    logits = {name: np.zeros((len(fold), len(labels.names))) for name in ["plain", *BAR_VIEWS]}
+    logits = {name: np.zeros((len(fold), len(labels.names))) for name in ["plain", *CHECKED_VIEWS]}
     for k in range(recipe.folds):
         weight = fit(x, labels, recipe, strength, np.flatnonzero(fold != k))
         for name, table in logits.items():
@@ -118,22 +121,30 @@ def loss(labels, logits, weight):
 
 def best_shift(labels, logits, weight):
     """What to add to the first of two logits for the least cross-entropy, at the
-    best temperature: where classes of equal weight are told apart best."""
-    candidates = np.linspace(-3, 3, 121)
+    best temperature: where the two are told apart best."""
+    candidates = np.linspace(-2, 2, 81)
     losses = [loss(labels, logits + np.array([c, 0]), weight) for c in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
+def merit(labels, logits, weight):
+    """What a strength is chosen by: how well two classes are ranked, and the
+    likelihood of more than two. Bias and temperature are set later."""
+    if logits.shape[1] == 2:
+        return heads.auc(labels, logits[:, 1] - logits[:, 0], weight)
+    return -loss(labels, logits, weight)
+
+
 def train_head(name, x, labels, recipe):
     everything = np.arange(len(labels.label))
-    even = labels.weights(recipe, everything)
+    even = heads.row_weights(labels.label, labels.group, labels.source, 1, 1)  # classes count alike
     tried = {}
     for strength in recipe.strengths:
         logits = {unit: held_out(x, labels, recipe, strength, unit) for unit in recipe.units}
-        score = float(np.mean([loss(labels.label, table["plain"], even) for table in logits.values()]))
+        score = float(np.mean([merit(labels.label, table["plain"], even) for table in logits.values()]))
         tried[strength] = (score, logits)
-        print(f"  {name}: strength {strength}: held-out loss {score:.4f}", flush=True)
-    strength = min(tried, key=lambda s: tried[s][0])
+        print(f"  {name}: strength {strength}: merit {score:.4f}", flush=True)
+    strength = max(tried, key=lambda s: tried[s][0])
     logits = tried[strength][1]
     weight = fit(x, labels, recipe, strength, everything)
 
@@ -146,7 +157,7 @@ def train_head(name, x, labels, recipe):
         logits = {unit: {v: t + bias for v, t in table.items()} for unit, table in logits.items()}
     temperature = heads.temperature(pooled_labels, pooled, pooled_weight)
 
-    found = {"strength": strength, "shift": bias[0], "temperature": temperature, "pictures": len(labels.label)}
+    found = {"strength": strength, "merits": {s: tried[s][0] for s in tried}, "shift": bias[0], "temperature": temperature, "pictures": len(labels.label)}
     for unit, table in logits.items():
         scaled = {view: t / temperature for view, t in table.items()}
         found[f"by {unit}"] = heads.measures(labels.label, scaled["plain"], getattr(labels, unit))
@@ -194,9 +205,10 @@ def main():
     data = Dataset(given.dataset)
     print(f"{len(data)} pictures", flush=True)
     found = {}
-    for name, table in embed.embed(TRUNK, data, given.cache, TRAINING_VIEWS + BAR_VIEWS, given.jobs):
-        found[name] = table
-        print(f"  {name}: embedded after {time.monotonic() - began:.0f} s", flush=True)
+    for names, pictures in ((TRAINING_VIEWS, None), (OTHER_VIEWS, range(0, len(data), EVERY))):
+        for name, table in embed.embed(TRUNK, data, given.cache, names, given.jobs, pictures):
+            found[name] = table
+            print(f"  {name}: embedded after {time.monotonic() - began:.0f} s", flush=True)
     x = Embeddings(found)
 
     layers, described, figures = {}, {}, {}
