@@ -49,12 +49,13 @@ class Recipe:
     units: tuple  # what cross-validation keeps together
     folds: int
     rebias: bool = False  # move the bias to where held-out sources say
+    bars: float = 1  # what a view with bars counts beside another view
 
 
 RECIPES = {
     "content": Recipe((0.003, 0.01, 0.03), 0.3, 0.25, ("group", "source"), 6, rebias=True),
     "action": Recipe((0.03, 0.1), 0.5, 1, ("group",), 5, rebias=True),
-    "sport": Recipe((0.1, 0.3), 0.7, 1, ("group",), 3),
+    "sport": Recipe((0.1, 0.3), 0.7, 1, ("group",), 3, bars=3),
     "animation": Recipe((0.01, 0.03), 0.5, 1, ("group",), 5),
 }
 
@@ -90,11 +91,11 @@ class Embeddings:
 
 
 def fit(x, labels, recipe, strength, rows):
-    count = len(TRAINING_VIEWS)
+    share = np.array([recipe.bars if view in BAR_VIEWS else 1 for view in TRAINING_VIEWS])
     return heads.fit(
         x.training(labels.picture[rows]),
-        np.tile(labels.label[rows], count),
-        np.tile(labels.weights(recipe, rows), count),
+        np.tile(labels.label[rows], len(TRAINING_VIEWS)),
+        np.outer(share, labels.weights(recipe, rows)).ravel(),
         len(labels.names),
         1 / (strength * len(rows)),
     )
