@@ -5,7 +5,7 @@ DEMO := target/demo
 .PHONY: help setup build demo test check bench deny train train-imagenet
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: ## Install what the project needs (safe to run twice)
 	@bash scripts/setup.sh
