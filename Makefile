@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 DEMO := target/demo
 
-.PHONY: help setup build demo test check bench deny train
+.PHONY: help setup build demo test check bench deny train train-imagenet
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: ## Install what the project needs (safe to run twice)
 	@bash scripts/setup.sh
@@ -46,7 +46,14 @@ deny: ## Check licences, bans and sources of the dependencies
 		echo "advisories: not checked, for their database cannot be fetched (see above)"; \
 	fi
 
-train: ## Rebuild models/imagenet/model.onnx from the published weights
+train: ## Train models/broadcast again: make train DATASET=folder (under an hour)
+	@test -f "$(DATASET)/manifest.csv" || { echo "say where the labelled pictures are: make train DATASET=folder (with manifest.csv)"; exit 1; }
+	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }
+	target/train/bin/pip install --quiet -r models/train/broadcast/requirements.txt
+	target/train/bin/python models/train/broadcast/train.py "$(DATASET)"
+	target/train/bin/python models/train/broadcast/check.py "$(DATASET)"
+
+train-imagenet: ## Rebuild models/imagenet/model.onnx from the published weights
 	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }
 	target/train/bin/pip install --quiet -r models/train/imagenet/requirements.txt
 	target/train/bin/python models/train/imagenet/build.py
