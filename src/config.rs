@@ -495,7 +495,7 @@ mod tests {
         assert_eq!(config.explain.class, "tiger cat, big");
         assert_eq!((&*config.model.name, &*config.model.head), ("my model", "281"));
         assert_eq!(config.overlay.colormap, Colormap::Viridis);
-        assert!(Config::load(None, &["explain.method=gradcam".to_owned()]).is_err());
+        assert!(Config::load(None, &["explain.method=gradcan".to_owned()]).is_err());
         assert_eq!(config.model.onnxruntime, "/opt/a=b.so");
         assert_eq!(config.output.crf, 18);
     }

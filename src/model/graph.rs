@@ -3,6 +3,7 @@
 //! the explanations and the classifier; [`Appender`] writes.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use prost::Message;
@@ -287,6 +288,23 @@ impl Graph {
         tensor.to_owned()
     }
 
+    /// Takes small lists of integers that are kept beside the file, in
+    /// `folder`, into the network: they may be axes, shapes or indices. What
+    /// cannot be read is left for ONNX Runtime to complain about.
+    pub(super) fn take_in_integers(&mut self, folder: &Path) {
+        for tensor in &mut self.graph.initializer {
+            let integers = [DataType::Int64 as i32, DataType::Int32 as i32];
+            if !tensor.external_data.is_empty()
+                && integers.contains(&tensor.data_type())
+                && let Some(bytes) = external_bytes(tensor, folder)
+            {
+                tensor.raw_data = Some(bytes.into());
+                tensor.external_data.clear();
+                tensor.data_location = Some(DataLocation::Default as i32);
+            }
+        }
+    }
+
     /// A writer that adds nodes at the end of the network.
     pub(super) fn append(&mut self) -> Appender<'_> {
         Appender::new(self)
@@ -362,6 +380,24 @@ fn running_order(nodes: &[NodeProto], producer: &HashMap<String, usize>) -> Vec<
         }
     }
     order
+}
+
+/// Up to 64 KiB of a tensor that is kept in a file of `folder`.
+fn external_bytes(tensor: &TensorProto, folder: &Path) -> Option<Vec<u8>> {
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key);
+    let number = |key: &str| entry(key).map(|e| e.value().parse::<u64>().ok());
+    let location = Path::new(entry("location")?.value());
+    // Never outside the folder.
+    let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
+    let length = number("length")??;
+    if !location.components().all(plain) || length > 65_536 {
+        return None;
+    }
+    let mut file = std::fs::File::open(folder.join(location)).ok()?;
+    file.seek(SeekFrom::Start(number("offset").unwrap_or(Some(0))?)).ok()?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.read_exact(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn float_of(t: &TensorProto) -> Option<f32> {

@@ -53,7 +53,8 @@ impl Shapes {
                 let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else { continue };
                 let dims: Option<Vec<usize>> =
                     shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-                if let Some(dims) = dims {
+                // An empty shape can also mean that nothing is known.
+                if let Some(dims) = dims.filter(|d| !d.is_empty()) {
                     shapes.add(outlet.name(), dims, *ty == TensorElementType::Float32);
                 }
             }

@@ -364,7 +364,13 @@ impl Model {
         let scores = outputs.iter().position(|o| o.dims.len() == 2 || o.dims.is_empty());
         let output = (!outputs.is_empty()).then(|| outputs.swap_remove(scores.unwrap_or(0)));
         let output = output.ok_or_else(|| Error::network(path, "it has no output"))?;
-        let classes = output.dims.iter().skip(1).flatten().copied().max();
+        let mut wide = output.dims.iter().skip(1).filter(|d| **d != Some(1));
+        let classes = match (wide.next(), wide.next()) {
+            (Some(only), None) => *only,
+            (None, _) if output.dims.len() > 1 => Some(1),
+            // A detector's output, say; or nothing is declared.
+            _ => None,
+        };
         let classes = classes.filter(|&c| c <= MOST_CLASSES);
         let labels = match labels {
             Some(file) => read_labels(file)?,

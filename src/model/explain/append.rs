@@ -72,7 +72,14 @@ pub(in crate::model) fn append(
         found.head.iter().filter_map(|&i| out.graph().node(i).cloned()).collect();
     let target = found.pool.as_ref().map_or(&found.feature_tensor, |p| &p.tensor);
     let mut backward = Backward::new(out, shapes, found.images, &classes);
-    let gradient = backward.run(&nodes, target, &found.logits_tensor, seed)?;
+    let gradient =
+        backward.run(&nodes, target, &found.logits_tensor, seed).map_err(|e| match e {
+            // People know the feature map, not what was pooled from it.
+            NoMap::Operator { op, node, reason, .. } => {
+                NoMap::Operator { op, node, reason, feature: found.feature_tensor.clone() }
+            }
+            other => other,
+        })?;
     let evidence = match &found.pool {
         Some(pool) => Evidence::pooled(&mut backward, found, pool, &gradient),
         None => Evidence::full(&mut backward, found, &gradient),

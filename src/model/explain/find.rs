@@ -71,6 +71,7 @@ pub(in crate::model) fn find(
             (search.kind_behind(&pool.tensor, &behind), behind)
         }
     };
+    let rounding = |&i: &usize| graph.node(i).is_some_and(|n| n.op_type() == "QuantizeLinear");
     let linear = matches!(head_kind, HeadKind::PoolThenLinear | HeadKind::ClassMaps);
     Ok(Finding {
         adds_up: linear && cuts.contains(&feature.as_str()),
@@ -84,6 +85,7 @@ pub(in crate::model) fn find(
         logits: count,
         images,
         skip: grid.skip,
+        rounds: head.iter().any(rounding),
         head,
         pool,
     })
@@ -435,6 +437,8 @@ impl<'a> Search<'a> {
             let layer = match node.op_type() {
                 op if NO_OPS.contains(&op) => false,
                 "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" => false,
+                // One exporter writes strided views as choices of constant places.
+                "Gather" | "Slice" => false,
                 "QuantizeLinear" | "DequantizeLinear" | "Add" | "Sub" => false,
                 "Gemm" | "MatMul" | "Conv" | "Mul" | "Div" | "BatchNormalization" | "Neg" => true,
                 _ => return HeadKind::PoolThenLayers,

@@ -77,6 +77,8 @@ pub struct Finding {
     /// Nodes from the feature map, or from the pooled vector, to the logits.
     head: Vec<usize>,
     pool: Option<Pool>,
+    /// True when there is rounding to 8 bits behind the feature map.
+    pub(super) rounds: bool,
     /// True when the maps' means must follow the logits.
     pub(super) adds_up: bool,
 }

@@ -87,12 +87,12 @@ fn slice(b: &mut Backward<'_, '_>, node: &NodeProto, g: &str) -> Parts {
     let axes = setting(b, 3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = setting(b, 4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
     let mut g = g.to_owned();
-    for i in 0..starts.len() {
+    for (i, &start) in starts.iter().enumerate() {
         let whole = "its settings are incomplete";
         let axis = place(*axes.get(i).ok_or(whole)?, dims.len())?;
         let (extent, step) = (dims[axis] as i64, *steps.get(i).ok_or(whole)?);
         let counted = |v: i64| if v < 0 { v.saturating_add(extent) } else { v };
-        let (from, to) = (counted(starts[i]), counted(*ends.get(i).ok_or(whole)?));
+        let (from, to) = (counted(start), counted(*ends.get(i).ok_or(whole)?));
         let picked: Vec<i64> = if step > 0 {
             let (from, to) = (from.clamp(0, extent), to.clamp(0, extent));
             (from..to).step_by(usize::try_from(step).unwrap_or(1)).collect()
