@@ -1,6 +1,7 @@
 //! What maps cost: one pass without maps, with one Grad-CAM map, with five
 //! methods for five classes, taking turns in one run; and what loading costs.
-//! The row of 200 classes is a control: its cost must show, or the others mean
+//! Times are the thread's own processor time, so that a busy machine disturbs
+//! them less. The row of 200 classes is a control: its cost must show, or the others mean
 //! nothing.
 //! Run with `cargo bench --bench explain`; `HEATCAST_BENCH_MODEL=x.onnx` measures
 //! another network than the shipped one.
@@ -53,7 +54,7 @@ fn main() {
     let picture: Vec<f32> = (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
     for round in 0..ROUNDS + WARM_UP {
         for (_, classifier, wanted, methods, times) in &mut loaded {
-            let begun = Instant::now();
+            let begun = cpu_time::ThreadTime::now();
             let out = classifier.run(&picture, wanted).unwrap();
             let took = begun.elapsed().as_secs_f64() * 1e3;
             assert_eq!(out.maps.len(), *methods * wanted.len());

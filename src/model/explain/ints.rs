@@ -10,20 +10,30 @@ use super::super::shapes::Shapes;
 const MOST: usize = 1 << 20;
 /// Computations of more steps than this are not worked out.
 const STEPS: usize = 4096;
+/// Computations nested deeper than this are not worked out: the stack is finite.
+const DEPTH: usize = 64;
 
 /// The integers of `tensor` in order, when they can be known beforehand.
 pub(super) fn ints(graph: &Graph, shapes: &Shapes, tensor: &str) -> Option<Vec<i64>> {
-    value(graph, shapes, tensor, &Cell::new(STEPS))
+    value(graph, shapes, tensor, &Cell::new(STEPS), DEPTH)
 }
 
-fn value(graph: &Graph, shapes: &Shapes, tensor: &str, steps: &Cell<usize>) -> Option<Vec<i64>> {
+fn value(
+    graph: &Graph,
+    shapes: &Shapes,
+    tensor: &str,
+    steps: &Cell<usize>,
+    depth: usize,
+) -> Option<Vec<i64>> {
     steps.set(steps.get().checked_sub(1)?);
+    let depth = depth.checked_sub(1)?;
     if let Some(stored) = graph.constant_ints(tensor) {
         return Some(stored);
     }
     let node = graph.producer(tensor)?;
-    // A circle ends with the steps; so does the stack, which they bound.
-    let of = |i: usize| value(graph, shapes, node.input.get(i)?, steps).filter(|v| v.len() <= MOST);
+    let of = |i: usize| {
+        value(graph, shapes, node.input.get(i)?, steps, depth).filter(|v| v.len() <= MOST)
+    };
     match node.op_type() {
         "Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" => of(0),
         "Shape" => {
@@ -88,5 +98,64 @@ fn value(graph: &Graph, shapes: &Shapes, tensor: &str, steps: &Cell<usize>) -> O
             Some(vec![value; count])
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::nets::{info, ints as stored, node};
+    use super::super::super::onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
+    use super::*;
+    use prost::Message;
+
+    fn graph(node: Vec<NodeProto>) -> Graph {
+        let graph = GraphProto {
+            node,
+            initializer: vec![stored("two", &[2]), stored("list", &[5, 6, 7])],
+            input: vec![info("x", &[1, 3, 6, 8])],
+            output: vec![info("y", &[])],
+            ..GraphProto::default()
+        };
+        let opset = OperatorSetIdProto { domain: None, version: Some(17) };
+        let (opset_import, graph) = (vec![opset], Some(graph));
+        let model = ModelProto { opset_import, graph, ..ModelProto::default() };
+        Graph::parse(model.encode_to_vec().into(), std::path::Path::new("t.onnx")).unwrap()
+    }
+
+    #[test]
+    fn shapes_and_lists_are_worked_out() {
+        let graph = graph(vec![
+            node("Shape", &["x"], "shape", vec![]),
+            node("Gather", &["shape", "two"], "rows", vec![]),
+            node("Mul", &["rows", "list"], "product", vec![]),
+            node("Concat", &["rows", "product"], "y", vec![]),
+        ]);
+        let mut shapes = Shapes::default();
+        assert_eq!(ints(&graph, &shapes, "y"), None);
+        shapes.add("x", vec![1, 3, 6, 8], true);
+        assert_eq!(ints(&graph, &shapes, "y"), Some(vec![6, 30, 36, 42]));
+    }
+
+    #[test]
+    fn long_chains_circles_and_explosions_end() {
+        let chain = |op: &str, twice: bool, count: usize| {
+            let link = |i: usize| {
+                let (from, to) = (format!("t{i}"), format!("t{}", i + 1));
+                let inputs = if twice { vec![&*from, &*from] } else { vec![&*from] };
+                node(op, &inputs, &to, vec![])
+            };
+            let mut nodes: Vec<NodeProto> = (1..count).map(link).collect();
+            nodes.insert(0, node("Identity", &["list"], "t1", vec![]));
+            nodes.push(node("Identity", &["x"], "y", vec![]));
+            (graph(nodes), format!("t{count}"))
+        };
+        for (op, twice, count) in
+            [("Identity", false, 50_000), ("Add", true, 60), ("Concat", true, 60)]
+        {
+            let (graph, last) = chain(op, twice, count);
+            assert_eq!(ints(&graph, &Shapes::default(), &last), None, "{op}");
+        }
+        let (graph, last) = chain("Identity", false, 20);
+        assert_eq!(ints(&graph, &Shapes::default(), &last), Some(vec![5, 6, 7]));
     }
 }
