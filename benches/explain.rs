@@ -2,8 +2,8 @@
 //! methods for five classes, taking turns in one run; and what loading costs.
 //! Times are the thread's own processor time, so that a busy machine disturbs
 //! them less. The row of 200 classes is a control: its cost must show, or the
-//! others mean nothing. Run with `cargo bench --bench explain`; `HEATCAST_BENCH_MODEL=x.onnx` measures
-//! another network than the shipped one.
+//! others mean nothing. Run with `cargo bench --bench explain`;
+//! `HEATCAST_BENCH_MODEL=x.onnx` measures another network than the shipped one.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "stdout is for results")]
 
 use std::time::Instant;
