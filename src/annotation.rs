@@ -24,6 +24,19 @@ impl ActivationMap {
         Self { rows, cols, values: vec![0.0; rows * cols] }
     }
 
+    /// Positive evidence stretched to 0..1, as still pictures are often shown:
+    /// `(r - min r) / (max r - min r)` with `r = max(value, 0)`; zeros where
+    /// that is the same everywhere. Never for video: it would paint strong
+    /// heat without evidence.
+    pub fn normalised(&self) -> Self {
+        let positive = |v: &f32| if v.is_finite() { v.max(0.0) } else { 0.0 };
+        let values: Vec<f32> = self.values.iter().map(positive).collect();
+        let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let span = values.iter().copied().fold(0.0, f32::max) - least;
+        let stretched = |v: f32| if span > 0.0 { (v - least) / span } else { 0.0 };
+        Self { values: values.into_iter().map(stretched).collect(), ..*self }
+    }
+
     /// The largest value, or zero for an empty map.
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(0.0, f32::max)

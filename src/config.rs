@@ -5,6 +5,7 @@
 //! Precedence: defaults, then the file, then each `--set` in turn.
 //! `pipelines/reference.toml` shows every key.
 
+use crate::explain::{FeatureLayout, MethodChoice, Seed};
 use crate::overlay::{Colormap, HudMode};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
@@ -70,15 +71,6 @@ impl Default for AnalysisConfig {
     }
 }
 
-/// How activation maps are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// Class activation mapping: exact logit units.
-    #[default]
-    Cam,
-}
-
 /// What is explained and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,7 +78,15 @@ pub struct ExplainConfig {
     /// Label or index of the class, or `top` for the shown one.
     pub class: String,
     /// How activation maps are computed.
-    pub method: Method,
+    pub method: MethodChoice,
+    /// Which combination of logits is explained.
+    pub seed: Seed,
+    /// Tensor to take as the feature map; empty to search for it.
+    pub feature: String,
+    /// Tensor to take as the head's logits; empty to search for it.
+    pub logits: String,
+    /// Order of the feature map's axes; empty to find out.
+    pub layout: String,
     /// Time constant of the probabilities' average, milliseconds; 0 is off.
     pub class_smoothing_ms: u32,
     /// Lead in probability (0..1) another class needs to be shown.
@@ -101,7 +101,11 @@ impl Default for ExplainConfig {
     fn default() -> Self {
         Self {
             class: "top".into(),
-            method: Method::Cam,
+            method: MethodChoice::Auto,
+            seed: Seed::Auto,
+            feature: String::new(),
+            logits: String::new(),
+            layout: String::new(),
             class_smoothing_ms: 500,
             class_switch_margin: 0.1,
             map_smoothing_ms: 250,
@@ -357,6 +361,11 @@ impl Config {
         }
         let margin = self.explain.class_switch_margin;
         check("explain.class_switch_margin", margin, fraction(margin), "a probability, 0 to 1")?;
+        let layout = &self.explain.layout;
+        if !layout.is_empty() && layout.parse::<FeatureLayout>().is_err() {
+            let wanted = "nchw, nhwc, tokens or empty";
+            return Err(Error::Range { key: "explain.layout", value: layout.clone(), wanted });
+        }
         let scale = self.explain.full_scale;
         let scales = "above 0 logits, or 0 for the model's own scale";
         check("explain.full_scale", scale, scale >= 0.0, scales)?;
@@ -486,7 +495,7 @@ mod tests {
         assert_eq!(config.explain.class, "tiger cat, big");
         assert_eq!((&*config.model.name, &*config.model.head), ("my model", "281"));
         assert_eq!(config.overlay.colormap, Colormap::Viridis);
-        assert!(Config::load(None, &["explain.method=gradcam".to_owned()]).is_err());
+        assert!(Config::load(None, &["explain.method=gradcan".to_owned()]).is_err());
         assert_eq!(config.model.onnxruntime, "/opt/a=b.so");
         assert_eq!(config.output.crf, 18);
     }

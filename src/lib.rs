@@ -19,6 +19,7 @@ pub mod frame;
 pub mod media;
 pub mod model;
 pub mod mpegts;
+pub mod npy;
 pub mod overlay;
 pub mod pipeline;
 pub mod preprocess;

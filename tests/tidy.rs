@@ -84,6 +84,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "explain",
         "frame.rs",
         "mpegts.rs",
+        "npy.rs",
         "overlay",
         "preprocess.rs",
         "sampling.rs",
@@ -191,7 +192,8 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 5] = [&[], &["annotate"], &["doctor"], &["model"], &["model", "inspect"]];
+    let verbs: [&[&str]; 6] =
+        [&[], &["annotate"], &["explain"], &["doctor"], &["model"], &["model", "inspect"]];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {
         assert!(known.contains(&format!("--{name}")), "documented but unknown: --{name}");

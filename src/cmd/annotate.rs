@@ -32,6 +32,11 @@ pub(super) struct Args {
     /// Class to explain: `top`, a label or an index [default: top]
     #[arg(long)]
     class: Option<String>,
+    /// How maps are computed: auto, cam, gradcam, gradcam++, layercam or hirescam [default: auto]
+    #[arg(long)]
+    method: Option<String>,
+    #[command(flatten)]
+    tensors: super::Tensors,
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
@@ -111,6 +116,10 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("model.threads", args.threads.map(|n| n.to_string()));
     set("model.provider", args.provider.clone());
     set("explain.class", args.class.clone());
+    set("explain.method", args.method.clone());
+    set("explain.feature", args.tensors.feature.clone());
+    set("explain.logits", args.tensors.logits.clone());
+    set("explain.layout", args.tensors.layout.clone());
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
     set("overlay.style", args.style.clone());
     set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));

@@ -3,6 +3,7 @@
 
 mod annotate;
 mod doctor;
+mod explain;
 mod model;
 mod progress;
 
@@ -10,6 +11,8 @@ use std::fmt;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
+
+use crate::explain::FeatureLayout;
 
 /// Burns the explanations of a video classifier into the video.
 #[derive(Debug, Parser)]
@@ -29,10 +32,33 @@ pub struct Cli {
 enum Verb {
     /// Turn a recording into an annotated recording
     Annotate(Box<annotate::Args>),
+    /// Explain single pictures
+    Explain(Box<explain::Args>),
     /// List and look into models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
     Doctor(doctor::Args),
+}
+
+/// Where maps come from, for networks in which the search goes wrong.
+#[derive(Clone, Debug, Default, clap::Args)]
+struct Tensors {
+    /// Tensor to take as the feature map [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    feature: Option<String>,
+    /// Tensor to take as the head's logits [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    logits: Option<String>,
+    /// Order of the feature map's axes: nchw, nhwc or tokens [default: found by itself]
+    #[arg(long)]
+    layout: Option<String>,
+}
+
+impl Tensors {
+    fn layout(&self) -> Result<Option<FeatureLayout>, Failure> {
+        let layout = self.layout.as_deref().map(str::parse).transpose();
+        layout.map_err(|e: String| Failure::usage(anyhow::anyhow!(e)))
+    }
 }
 
 /// Why a command failed.
@@ -77,6 +103,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     start_logging(cli.verbose, cli.quiet);
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Model(args) => model::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
     }

@@ -1,9 +1,10 @@
 //! `heatcast model`: which models there are, and what is in one.
 
 use anyhow::anyhow;
+use serde_json::{Map, Value, json};
 
-use super::{Failure, result};
-use crate::model::{Classifier, Model, Options, Places};
+use super::{Failure, Tensors, result};
+use crate::model::{Classifier, Explain, Finding, Heads, Model, Options, Places};
 
 /// Arguments of `heatcast model`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,11 @@ enum Verb {
     Inspect {
         /// A name, a folder or an .onnx file
         model: String,
+        #[command(flatten)]
+        tensors: Tensors,
+        /// Print it as one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -38,19 +44,36 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Inspect { model } => inspect(model, &places),
+        Verb::Inspect { model, tensors, json } => inspect(model, tensors, *json, &places),
     }
 }
 
-fn inspect(name: &str, places: &Places) -> Result<(), Failure> {
+fn inspect(name: &str, tensors: &Tensors, json: bool, places: &Places) -> Result<(), Failure> {
     let model = Model::find(name, places).map_err(Failure::usage)?;
-    let classifier = Classifier::load(&model, &Options::default()).map_err(Failure::usage)?;
+    let explain = Explain {
+        heads: Heads::All,
+        feature: tensors.feature.clone(),
+        logits: tensors.logits.clone(),
+        layout: tensors.layout()?,
+        ..Explain::default()
+    };
+    let options = Options { explain, ..Options::default() };
+    let classifier = Classifier::load(&model, &options).map_err(Failure::usage)?;
+    if json {
+        result(format_args!("{:#}", as_json(&model, &classifier)));
+    } else {
+        describe(&model, &classifier);
+    }
+    Ok(())
+}
+
+fn describe(model: &Model, classifier: &Classifier) {
     let input = &model.spec.input;
     result(format_args!("model    {} {}", model.spec.name, model.spec.version));
     result(format_args!("file     {}", model.onnx.display()));
     result(format_args!("sha256   {}", classifier.sha256()));
     result(format_args!("input    {}x{} pixels", input.width, input.height));
-    for head in classifier.heads() {
+    for (n, head) in classifier.heads().iter().enumerate() {
         let labels: Vec<&str> = head.labels.iter().take(8).map(|l| &**l).collect();
         let more = if head.labels.len() > labels.len() { ", ..." } else { "" };
         result(format_args!(
@@ -59,12 +82,62 @@ fn inspect(name: &str, places: &Places) -> Result<(), Failure> {
             head.labels.len(),
             labels.join(", ")
         ));
-    }
-    match (classifier.feature_tensor(), classifier.why_no_map()) {
-        (Some(tensor), None) => result(format_args!("heatmap  cam, from tensor {tensor}")),
-        (_, Some(why)) => result(format_args!("heatmap  none: {why}")),
-        (None, None) => result(format_args!("heatmap  none")),
+        match (classifier.finding(n), classifier.why_no_map(n)) {
+            (Some(found), _) => {
+                let Finding { feature_tensor, channels, rows, cols, layout, .. } = found;
+                let (methods, layout) = (names_of(found).join(", "), layout.name());
+                result(format_args!("heatmap  {methods}"));
+                result(format_args!(
+                    "         from tensor {feature_tensor} ({channels} channels on {rows}x{cols} places, {layout}, {})",
+                    found.head_kind.name()
+                ));
+            }
+            (None, Some(why)) => result(format_args!("heatmap  none: {why}")),
+            (None, None) => result(format_args!("heatmap  none")),
+        }
     }
     result(format_args!("runtime  ONNX Runtime {}", classifier.runtime_version()));
-    Ok(())
+}
+
+fn names_of(found: &Finding) -> Vec<String> {
+    found.methods().iter().map(ToString::to_string).collect()
+}
+
+/// Where a head's maps come from, as it is printed.
+pub(super) fn finding_json(classifier: &Classifier, head: usize) -> Map<String, Value> {
+    let mut out = Map::new();
+    if let Some(found) = classifier.finding(head) {
+        out.insert("feature_tensor".into(), json!(found.feature_tensor));
+        out.insert("logits_tensor".into(), json!(found.logits_tensor));
+        out.insert("layout".into(), json!(found.layout.name()));
+        out.insert("head_kind".into(), json!(found.head_kind.name()));
+        out.insert("feature_shape".into(), json!([found.channels, found.rows, found.cols]));
+        out.insert("methods".into(), json!(names_of(found)));
+    } else {
+        let why = classifier.why_no_map(head).map(ToString::to_string);
+        out.insert("methods".into(), json!([]));
+        out.insert("why_no_map".into(), json!(why));
+    }
+    out
+}
+
+fn as_json(model: &Model, classifier: &Classifier) -> Value {
+    // What is said of the first head stands at the top as well.
+    let mut out = finding_json(classifier, 0);
+    let heads = classifier.heads().iter().enumerate().map(|(n, head)| {
+        let mut of_head = finding_json(classifier, n);
+        of_head.insert("name".into(), json!(&*head.name));
+        let labels: Vec<&str> = head.labels.iter().map(|l| &**l).collect();
+        of_head.insert("labels".into(), json!(labels));
+        Value::Object(of_head)
+    });
+    out.insert("heads".into(), heads.collect());
+    let input = &model.spec.input;
+    out.insert("model".into(), json!(model.spec.name));
+    out.insert("version".into(), json!(model.spec.version));
+    out.insert("file".into(), json!(model.onnx.display().to_string()));
+    out.insert("sha256".into(), json!(classifier.sha256()));
+    out.insert("input".into(), json!({ "width": input.width, "height": input.height }));
+    out.insert("runtime".into(), json!(classifier.runtime_version()));
+    Value::Object(out)
 }

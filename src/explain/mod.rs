@@ -8,8 +8,10 @@
 
 mod area;
 mod choice;
+mod method;
 mod smooth;
 
 pub use area::{Area, attended_area};
 pub use choice::{ClassChoice, UnknownClass, choose};
+pub use method::{FeatureLayout, Method, MethodChoice, Seed, UnknownMethod};
 pub use smooth::{ClassSteadier, MapSmoother};

@@ -1,102 +1,39 @@
 //! A loaded classifier: one pass over a picture gives the logits and
-//! probabilities of every head and the class activation maps of one.
+//! probabilities of every head and the activation maps of the explained ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use ort::session::{Session, builder::GraphOptimizationLevel};
-use ort::value::TensorRef;
+use ort::session::builder::GraphOptimizationLevel;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::cam::{self, Finding, HeadKind, NoMap};
+use super::explain::{self, Finding, NoMap, Request, Wishes};
 use super::graph::Graph;
 use super::library::{self, Runtime};
-use super::spec::{Activation, HeadSmoothing, HeadSpec, Model, read_file};
+use super::net::{Mapped, Net, Raw, logits_name, session};
+use super::options::{Head, HeadOutput, Heads, Options, Output, Wanted};
+use super::shapes::Shapes;
+use super::spec::{Activation, HeadSpec, Model, read_file};
 use crate::annotation::ActivationMap;
+use crate::explain::{Method, Seed};
 use crate::preprocess::{InputSpec, Layout};
 
-/// The maps of a trial run may miss the change of the logits by this part:
-/// room for 8-bit weights, none for a wrong axis.
-const TRIAL_TOLERANCE: f32 = 0.1;
+/// The maps of a trial run may miss the change of the logits by this part, and
+/// by more where the head rounds to 8 bits: a wrong axis misses all of it.
+const TRIAL_TOLERANCE: [f32; 2] = [0.1, 0.5];
 /// So many classes are compared in the trial run.
 const TRIAL_CLASSES: usize = 16;
-
-/// How a classifier is to be run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// ONNX Runtime's shared library; found by itself when absent.
-    pub library: Option<PathBuf>,
-    /// Threads used within one pass.
-    pub threads: usize,
-    /// Execution provider: `auto` or `cpu`.
-    pub provider: String,
-    /// Name of the head whose classes are explained; the first when absent.
-    pub head: Option<String>,
-    /// So many of the best classes are explained in every pass, in addition to
-    /// those asked for.
-    pub top_k: usize,
-    /// False leaves the network as it is: probabilities only.
-    pub maps: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            library: None,
-            threads: 1,
-            provider: "auto".to_owned(),
-            head: None,
-            top_k: 1,
-            maps: true,
-        }
-    }
-}
-
-/// A head of a loaded classifier.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Head {
-    /// Name as shown to people.
-    pub name: Arc<str>,
-    /// Names of the classes.
-    pub labels: Vec<Arc<str>>,
-    /// How logits become probabilities.
-    pub activation: Activation,
-    /// The logits are divided by this before the activation.
-    pub temperature: f32,
-    /// Logit units that paint full heat.
-    pub explain_scale: f32,
-    /// Steadying in time, where this head wants its own.
-    pub smoothing: Option<HeadSmoothing>,
-}
-
-/// The answer of one head to one picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeadOutput {
-    /// One per class, before activation and temperature.
-    pub logits: Vec<f32>,
-    /// One per class; 0..1 unless the activation is `none`.
-    pub probabilities: Vec<f32>,
-}
-
-/// The answer to one picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
-    /// One per head, in the order of [`Classifier::heads`].
-    pub heads: Vec<HeadOutput>,
-    /// Class and map in logit units, without rectification or bias: the
-    /// classes asked for, then the best ones, each class once. Empty when the
-    /// network [has no map](Classifier::why_no_map).
-    pub maps: Vec<(usize, ActivationMap)>,
-}
+/// Networks for more pictures at a time are not run.
+const MOST_IMAGES: usize = 64;
 
 /// A network in ONNX Runtime, ready to run.
 pub struct Classifier {
     net: Net,
     heads: Vec<Head>,
-    explained: usize,
-    found: Result<Finding, NoMap>,
+    /// For every head that was to be explained: where its maps come from.
+    found: Vec<(usize, Result<Finding, NoMap>)>,
     sha256: String,
     runtime: Runtime,
 }
@@ -110,11 +47,11 @@ impl std::fmt::Debug for Classifier {
 }
 
 impl Classifier {
-    /// Loads `model` and runs it twice on made-up pictures: the first real pass
-    /// is then as fast as the others, the labels are known to fit the outputs,
-    /// and the maps are known to add up to the logits.
+    /// Loads `model` and runs it on made-up pictures: the first real pass is
+    /// then as fast as the others, the labels are known to fit the outputs,
+    /// and maps that must add up to the logits are known to do so.
     ///
-    /// A network without a class activation map loads all the same;
+    /// A head without an activation map loads all the same;
     /// [`why_no_map`](Self::why_no_map) says why.
     ///
     /// # Errors
@@ -125,72 +62,95 @@ impl Classifier {
             return Err(Error::Provider { name: options.provider.clone() });
         }
         let path = model.onnx.as_path();
-        let explained = explained_head(model, options)?;
+        let explained = explained_heads(model, &options.explain.heads)?;
         let bytes = Bytes::from(read_file(path)?);
         let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let graph = Graph::parse(bytes.clone(), path)?;
-        let input_name = check_input(&graph, &model.spec.input, path)?;
-        let outputs = logit_tensors(&graph, model)?;
+        let mut graph = Graph::parse(bytes, path)?;
+        graph.take_in_integers(path.parent().unwrap_or(Path::new("")));
+        let (input_name, images) = check_input(&graph, &model.spec.input, path)?;
+        for tensor in [&options.explain.feature, &options.explain.logits].into_iter().flatten() {
+            check_tensor(&graph, tensor, path)?;
+        }
+        let named = options.explain.logits.as_deref();
+        let named = explained.first().copied().zip(named);
+        let outputs = logit_tensors(&graph, model, named)?;
         let runtime = library::load(options.library.as_deref())?;
-        let plan = Plan { model, options, input_name, outputs, explained, runtime: &runtime };
-        let (mut net, found) = plan.with_maps(graph).map(|(net, found)| (net, Ok(found))).or_else(
-            |reason| -> Result<_, Error> {
-                let net = plan.build(Graph::parse(bytes, path)?, None)?;
-                Ok((net, Err(reason)))
-            },
-        )?;
+        let named = named.map(|(head, _)| head);
+        let plan = Plan { model, options, input_name, images, outputs, named, runtime: &runtime };
+        let (mut net, found) = plan.carry_out(graph, &explained)?;
         let first = net.run(&trial_picture(&net, 0), &[])?;
         let heads = model
             .spec
             .heads
             .iter()
             .zip(&first.logits)
-            .map(|(spec, logits)| head(spec, logits.len(), model))
+            .enumerate()
+            .map(|(n, (spec, logits))| {
+                // Labels of an undescribed network were counted on its output.
+                let other = plan.named == Some(n) && model.described_by == model.onnx;
+                head(spec, logits.len(), model, other)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let classifier = Self { net, heads, explained, found, sha256, runtime };
-        classifier.check_finite(&first.logits)?;
+        let classifier = Self { net, heads, found, sha256, runtime };
+        let outputs = classifier.answers(first.logits);
+        classifier.check_finite(&outputs)?;
         tracing::debug!(onnx = %path.display(), found = ?classifier.found, "classifier loaded");
         Ok(classifier)
     }
 
     /// Runs the network on one picture: 32-bit floats, channel by channel, row
     /// by row (also for networks that want the channels last), normalised as
-    /// the model's input settings say. Maps are computed for `classes` of the
-    /// explained head and for its best classes.
+    /// the model's input settings say. Maps are computed for the classes
+    /// `wanted` and for the best ones of every explained head.
     ///
     /// # Errors
-    /// [`Error::InputLength`], [`Error::NoSuchClass`], [`Error::Inference`],
-    /// and [`Error::NotFinite`] when a logit is NaN or infinite.
-    pub fn run(&mut self, input: &[f32], classes: &[usize]) -> Result<Output, Error> {
+    /// [`Error::InputLength`], [`Error::NoSuchClass`], [`Error::NotExplained`],
+    /// [`Error::Inference`], and [`Error::NotFinite`] when a logit is NaN or
+    /// infinite.
+    pub fn run(&mut self, input: &[f32], wanted: &[Wanted]) -> Result<Output, Error> {
         let expected = self.net.size();
         if input.len() != expected {
             let shape = format!("3 x {} x {}", self.net.height, self.net.width);
             return Err(Error::InputLength { expected, shape, got: input.len() });
         }
-        let head = &self.heads[self.explained];
-        let count = head.labels.len();
-        if let Some(&class) = classes.iter().find(|&&c| c >= count) {
-            return Err(Error::NoSuchClass { head: head.name.to_string(), class, classes: count });
+        for wanted in wanted {
+            self.check_wanted(wanted)?;
         }
-        let raw = self.net.run(input, classes)?;
-        self.check_finite(&raw.logits)?;
-        let heads = self
-            .heads
-            .iter()
-            .zip(raw.logits)
-            .map(|(head, logits)| HeadOutput { probabilities: head.probabilities(&logits), logits })
-            .collect();
-        let mut maps: Vec<(usize, ActivationMap)> = Vec::with_capacity(raw.maps.len());
-        for (class, map) in raw.maps {
-            if maps.iter().all(|(c, _)| *c != class) {
-                maps.push((class, map));
-            }
-        }
-        Ok(Output { heads, maps })
+        let raw = self.net.run(input, wanted)?;
+        let heads = self.answers(raw.logits);
+        self.check_finite(&heads)?;
+        Ok(Output { heads, maps: raw.maps })
     }
 
-    fn check_finite(&self, logits: &[Vec<f32>]) -> Result<(), Error> {
-        for (head, logits) in self.heads.iter().zip(logits) {
+    fn check_wanted(&self, &Wanted { head, class }: &Wanted) -> Result<(), Error> {
+        let explained = self.found.iter().any(|(h, _)| *h == head);
+        let Some(known) = self.heads.get(head).filter(|_| explained) else {
+            let heads = self.found.iter().filter_map(|(h, _)| self.heads.get(*h));
+            return Err(Error::NotExplained {
+                head,
+                heads: heads.map(|h| h.name.to_string()).collect(),
+            });
+        };
+        let classes = known.labels.len();
+        if class < classes {
+            return Ok(());
+        }
+        Err(Error::NoSuchClass { head: known.name.to_string(), class, classes })
+    }
+
+    fn answers(&self, logits: Vec<Vec<f32>>) -> Vec<HeadOutput> {
+        let answer = |(head, mut logits): (&Head, Vec<f32>)| {
+            if let (&[only], 2) = (logits.as_slice(), head.labels.len()) {
+                // One logit for the second of two classes, against the first.
+                logits = vec![-only, only];
+            }
+            HeadOutput { probabilities: head.probabilities(&logits), logits }
+        };
+        self.heads.iter().zip(logits).map(answer).collect()
+    }
+
+    fn check_finite(&self, heads: &[HeadOutput]) -> Result<(), Error> {
+        for (head, HeadOutput { logits, .. }) in self.heads.iter().zip(heads) {
             if let Some(class) = logits.iter().position(|v| !v.is_finite()) {
                 let (path, value) = (self.net.path.clone(), logits[class]);
                 return Err(Error::NotFinite { path, head: head.name.to_string(), class, value });
@@ -204,9 +164,9 @@ impl Classifier {
         &self.heads
     }
 
-    /// Index in [`heads`](Self::heads) of the head whose classes are explained.
-    pub fn explained_head(&self) -> usize {
-        self.explained
+    /// Indices in [`heads`](Self::heads) of the heads that were to be explained.
+    pub fn explained_heads(&self) -> impl Iterator<Item = usize> {
+        self.found.iter().map(|(head, _)| *head)
     }
 
     /// The execution provider really in use.
@@ -229,131 +189,30 @@ impl Classifier {
         &self.runtime.path
     }
 
-    /// Why the network has no class activation map; none when it has one.
-    pub fn why_no_map(&self) -> Option<&NoMap> {
-        self.found.as_ref().err()
+    /// Where the maps of a head come from; none when it has no map or was not
+    /// to be explained.
+    pub fn finding(&self, head: usize) -> Option<&Finding> {
+        self.found.iter().find(|(h, _)| *h == head)?.1.as_ref().ok()
     }
 
-    /// The kind of head that was recognised, when there is a map.
-    pub fn head_kind(&self) -> Option<HeadKind> {
-        self.found.as_ref().ok().map(|f| f.head_kind)
+    /// Why a head has no activation map; none when it has one.
+    pub fn why_no_map(&self, head: usize) -> Option<&NoMap> {
+        match self.found.iter().find(|(h, _)| *h == head) {
+            Some((_, found)) => found.as_ref().err(),
+            None => Some(&NoMap::SwitchedOff),
+        }
+    }
+
+    /// The methods a head's maps are computed by.
+    pub fn methods(&self, head: usize) -> &[Method] {
+        let mapped = self.net.mapped.iter().find(|m| m.head == head);
+        mapped.map(|m| m.methods.as_slice()).unwrap_or_default()
     }
 
     /// Numbers in one picture: 3 x height x width.
     pub fn input_len(&self) -> usize {
         self.net.size()
     }
-
-    /// Name of the tensor the map is made from, when there is a map.
-    pub fn feature_tensor(&self) -> Option<&str> {
-        self.found.as_ref().ok().map(|f| f.feature_tensor.as_str())
-    }
-}
-
-impl Head {
-    fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
-        let scaled = logits.iter().map(|v| v / self.temperature);
-        match self.activation {
-            Activation::None => logits.to_vec(),
-            Activation::Sigmoid => scaled.map(|v| 1.0 / (1.0 + (-v).exp())).collect(),
-            Activation::Softmax => {
-                let max = scaled.clone().fold(f32::NEG_INFINITY, f32::max);
-                let powers: Vec<f32> = scaled.map(|v| (v - max).exp()).collect();
-                let sum: f32 = powers.iter().sum();
-                powers.into_iter().map(|p| p / sum).collect()
-            }
-        }
-    }
-}
-
-/// A session and what is needed to feed it.
-struct Net {
-    session: Session,
-    path: PathBuf,
-    input_name: String,
-    width: usize,
-    height: usize,
-    layout: Layout,
-    has_maps: bool,
-    top_k: usize,
-    heads: usize,
-    /// The picture with its channels last.
-    scratch: Vec<f32>,
-}
-
-/// What one pass gives, unchecked.
-struct Raw {
-    logits: Vec<Vec<f32>>,
-    maps: Vec<(usize, ActivationMap)>,
-}
-
-impl Net {
-    /// Numbers in one picture.
-    fn size(&self) -> usize {
-        3 * self.width * self.height
-    }
-
-    fn run(&mut self, input: &[f32], classes: &[usize]) -> Result<Raw, Error> {
-        let path = self.path.clone();
-        self.try_run(input, classes).map_err(|e| Error::Inference {
-            action: "run",
-            path,
-            reason: e.to_string(),
-        })
-    }
-
-    fn try_run(&mut self, input: &[f32], classes: &[usize]) -> ort::Result<Raw> {
-        let (w, h) = (self.width, self.height);
-        let picture = match self.layout {
-            Layout::Nchw => TensorRef::from_array_view(([1, 3, h, w], input))?,
-            Layout::Nhwc => {
-                channels_last(input, &mut self.scratch);
-                TensorRef::from_array_view(([1, h, w, 3], self.scratch.as_slice()))?
-            }
-        };
-        let mut classes: Vec<i64> = classes.iter().filter_map(|&c| i64::try_from(c).ok()).collect();
-        let wants_maps = self.has_maps && (!classes.is_empty() || self.top_k > 0);
-        if !wants_maps {
-            // Some kernels refuse an empty list.
-            classes.push(0);
-        }
-        let name = self.input_name.as_str();
-        let outputs = if self.has_maps {
-            let wanted = TensorRef::from_array_view(([classes.len()], classes.as_slice()))?;
-            self.session.run(ort::inputs![name => picture, cam::CLASSES => wanted])?
-        } else {
-            self.session.run(ort::inputs![name => picture])?
-        };
-        let logits = (0..self.heads)
-            .map(|i| Ok(outputs[logits_name(i).as_str()].try_extract_tensor::<f32>()?.1.to_vec()))
-            .collect::<ort::Result<_>>()?;
-        let mut maps = Vec::new();
-        if wants_maps {
-            let (shape, values) = outputs[cam::MAPS].try_extract_tensor::<f32>()?;
-            let (_, indices) = outputs[cam::INDICES].try_extract_tensor::<i64>()?;
-            let [_, _, rows, cols] = shape[..] else {
-                return Err(ort::Error::new("the feature map does not have rows and columns"));
-            };
-            let (rows, cols) = (rows.max(0) as usize, cols.max(0) as usize);
-            let each = values.chunks_exact((rows * cols).max(1));
-            for (&class, values) in indices.iter().zip(each) {
-                let class = usize::try_from(class).unwrap_or(0);
-                maps.push((class, ActivationMap { rows, cols, values: values.to_vec() }));
-            }
-        }
-        Ok(Raw { logits, maps })
-    }
-}
-
-fn channels_last(input: &[f32], out: &mut Vec<f32>) {
-    let (red, rest) = input.split_at(input.len() / 3);
-    let (green, blue) = rest.split_at(red.len());
-    out.clear();
-    out.extend(red.iter().zip(green).zip(blue).flat_map(|((r, g), b)| [*r, *g, *b]));
-}
-
-fn logits_name(head: usize) -> String {
-    format!("cam_logits_{head}")
 }
 
 /// Everything that goes into building a session.
@@ -361,51 +220,178 @@ struct Plan<'a> {
     model: &'a Model,
     options: &'a Options,
     input_name: String,
+    /// Pictures in one pass.
+    images: usize,
     /// Logits tensor of each head.
     outputs: Vec<String>,
-    explained: usize,
+    /// The head whose logits were named.
+    named: Option<usize>,
     runtime: &'a Runtime,
 }
 
+/// Where the maps of each head come from.
+type Found = Vec<(usize, Result<Finding, NoMap>)>;
+
 impl Plan<'_> {
-    /// The network with maps, tried out.
-    fn with_maps(&self, graph: Graph) -> Result<(Net, Finding), NoMap> {
-        let refused = |e: Error| NoMap::Refused { reason: e.to_string() };
-        if !self.options.maps {
-            return Err(NoMap::SwitchedOff);
+    /// The network with the maps of the `explained` heads, tried out; without
+    /// those that cannot be had.
+    fn carry_out(&self, mut graph: Graph, explained: &[usize]) -> Result<(Net, Found), Error> {
+        let mut found = self.find(&graph, explained);
+        let mapped = match &mut found {
+            Ok((shapes, found)) => self.append(&mut graph, shapes, found),
+            Err(_) => Vec::new(),
+        };
+        let mut found = found.map(|(_, found)| found).unwrap_or_else(|refused| {
+            explained.iter().map(|&head| (head, Err(refused.clone()))).collect()
+        });
+        if mapped.is_empty() {
+            return Ok((self.build(graph, mapped)?, found));
         }
-        let found = cam::find(&graph, &self.outputs[self.explained])?;
-        let labels = self.model.spec.heads[self.explained].labels.len();
-        let classes = found.classes(&graph).unwrap_or(labels).max(1);
-        let mut net = self.build(graph, Some((&found, classes))).map_err(refused)?;
-        let trial: Vec<usize> = (0..classes.min(TRIAL_CLASSES)).collect();
-        let a = net.run(&trial_picture(&net, 1), &trial).map_err(refused)?;
-        let b = net.run(&trial_picture(&net, 2), &trial).map_err(refused)?;
-        let deviation = deviation(&a, &b, self.explained);
-        if deviation > TRIAL_TOLERANCE {
-            return Err(NoMap::DoesNotAddUp { percent: (deviation * 100.0).round() as u32 });
+        let tried = self.build(graph, mapped).and_then(|mut net| {
+            self.try_out(&mut net, &mut found)?;
+            Ok(net)
+        });
+        let reason = match tried {
+            Ok(net) if !net.mapped.is_empty() => return Ok((net, found)),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        for (_, found) in &mut found {
+            if let (Ok(_), Some(reason)) = (&found, &reason) {
+                *found = Err(NoMap::Refused { reason: reason.clone() });
+            }
         }
-        Ok((net, found))
+        // The parsed file was given up for the session's sake: read it again.
+        let path = &self.model.onnx;
+        let graph = Graph::parse(read_file(path)?.into(), path)?;
+        Ok((self.build(graph, Vec::new())?, found))
     }
 
-    /// A session whose outputs are the logits of every head and, for `found`,
-    /// the maps of a head of so many classes.
-    fn build(&self, mut graph: Graph, found: Option<(&Finding, usize)>) -> Result<Net, Error> {
+    fn find(&self, graph: &Graph, explained: &[usize]) -> Result<(Shapes, Found), NoMap> {
+        if explained.is_empty() {
+            return Ok((Shapes::default(), Vec::new()));
+        }
+        let InputSpec { width, height, layout, .. } = self.model.spec.input;
+        let dims = match layout {
+            Layout::Nchw => [self.images, 3, height, width],
+            Layout::Nhwc => [self.images, height, width, 3],
+        };
+        let outline = |bytes: &[u8]| {
+            session(self.runtime, &self.model.onnx, 1, GraphOptimizationLevel::Disable, bytes)
+        };
+        let shapes = Shapes::find(graph, &self.input_name, dims, &outline)
+            .map_err(|e| NoMap::Refused { reason: e.to_string() })?;
+        let explain = &self.options.explain;
+        let wishes = Wishes { feature: explain.feature.as_deref(), layout: explain.layout };
+        let of = |&head: &usize| {
+            let logits = &self.outputs[head];
+            (head, explain::find(graph, &shapes, logits, self.images, &wishes))
+        };
+        let found = explained.iter().map(of).collect();
+        Ok((shapes, found))
+    }
+
+    /// Appends the maps of every finding; what cannot be appended becomes its
+    /// reason.
+    fn append(&self, graph: &mut Graph, shapes: &Shapes, found: &mut Found) -> Vec<Mapped> {
+        let explain = &self.options.explain;
+        let mut mapped = Vec::new();
+        let mut out = graph.append();
+        for (head, found) in found {
+            let Ok(finding) = &*found else { continue };
+            let spec = &self.model.spec.heads[*head];
+            let two_sided = is_two_sided(spec, finding.logits);
+            let margin = self.is_margin(spec, finding);
+            let methods = match explain.methods.as_slice() {
+                [] if finding.has_cam() => vec![Method::Cam],
+                [] => vec![Method::GradCam],
+                given => given.to_vec(),
+            };
+            let request = Request {
+                head: *head,
+                found: finding,
+                methods: &methods,
+                top_k: explain.top_k.min(finding.logits.max(usize::from(two_sided) * 2)),
+                margin: margin.then_some(spec.temperature),
+                two_sided,
+            };
+            let extent = out.extent();
+            let done = if methods.contains(&Method::Cam) && !finding.has_cam() {
+                Err(NoMap::NeedsLinear { feature: finding.feature_tensor.clone() })
+            } else {
+                explain::append(&mut out, shapes, &request)
+            };
+            match done {
+                Ok(()) => mapped.push(Mapped { head: *head, methods }),
+                Err(reason) => {
+                    out.undo(extent);
+                    *found = Err(reason);
+                }
+            }
+        }
+        mapped
+    }
+
+    fn is_margin(&self, spec: &HeadSpec, found: &Finding) -> bool {
+        match self.options.explain.seed {
+            Seed::Logit => false,
+            Seed::Margin => found.logits > 1,
+            Seed::Auto => spec.activation == Activation::Softmax && found.logits == 2,
+        }
+    }
+
+    /// Runs the maps on two made-up pictures and drops those that are wrong.
+    fn try_out(&self, net: &mut Net, found: &mut Found) -> Result<(), Error> {
+        let classes = |finding: &Finding, spec: &HeadSpec| {
+            if is_two_sided(spec, finding.logits) { 2 } else { finding.logits.min(TRIAL_CLASSES) }
+        };
+        let mut trial = Vec::new();
+        for (head, found) in found.iter() {
+            let Ok(found) = found else { continue };
+            let count = classes(found, &self.model.spec.heads[*head]);
+            trial.extend((0..count).map(|class| Wanted { head: *head, class }));
+        }
+        let a = net.run(&trial_picture(net, 1), &trial)?;
+        let b = net.run(&trial_picture(net, 2), &trial)?;
+        for (head, found) in found {
+            let Ok(finding) = &*found else { continue };
+            let maps = a.maps.iter().chain(&b.maps).filter(|m| m.head == *head);
+            let finite = maps.clone().all(|m| m.map.values.iter().all(|v| v.is_finite()));
+            // The margin's weights differ from picture to picture.
+            let comparable = !self.is_margin(&self.model.spec.heads[*head], finding);
+            let deviation =
+                if finding.adds_up && comparable { deviation(&a, &b, *head) } else { 0.0 };
+            let logits_finite = a.logits.iter().chain(&b.logits).flatten().all(|v| v.is_finite());
+            if !finite && logits_finite {
+                *found = Err(NoMap::NotFinite);
+            } else if deviation > TRIAL_TOLERANCE[usize::from(finding.rounds)] {
+                let percent = (deviation * 100.0).round() as u32;
+                *found = Err(NoMap::DoesNotAddUp { percent });
+            } else {
+                continue;
+            }
+            net.mapped.retain(|m| m.head != *head);
+        }
+        Ok(())
+    }
+
+    /// A session of `graph`, which gives the logits of every head and the maps
+    /// of the `mapped` ones.
+    fn build(&self, mut graph: Graph, mapped: Vec<Mapped>) -> Result<Net, Error> {
         let path = self.model.onnx.clone();
         let mut out = graph.append();
         for (i, tensor) in self.outputs.iter().enumerate() {
             let tensor = out.as_f32(tensor);
             out.output_f32(&tensor, &logits_name(i));
         }
-        if let Some((found, classes)) = found {
-            cam::append(&mut out, found, self.options.top_k.min(classes));
-        }
+        // Takes the parsed file with it, so that it is gone when ONNX Runtime
+        // makes its own copy.
         let bytes = graph.encode();
-        let session = self.session(&bytes).map_err(|e| Error::Inference {
-            action: "load",
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+        let level = GraphOptimizationLevel::All;
+        let session =
+            session(self.runtime, &path, self.options.threads, level, &bytes).map_err(|e| {
+                Error::Inference { action: "load", path: path.clone(), reason: e.to_string() }
+            })?;
         let input = &self.model.spec.input;
         Ok(Net {
             session,
@@ -414,40 +400,62 @@ impl Plan<'_> {
             width: input.width,
             height: input.height,
             layout: input.layout,
-            has_maps: found.is_some(),
-            top_k: self.options.top_k,
+            images: self.images,
             heads: self.outputs.len(),
+            mapped,
             scratch: Vec::new(),
         })
     }
+}
 
-    fn session(&self, bytes: &[u8]) -> ort::Result<Session> {
-        // Weights kept outside the file are looked for beside it.
-        let folder = self.model.onnx.parent().filter(|p| !p.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).to_string_lossy().into_owned();
-        Session::builder(&self.runtime.environment)?
-            // Errors come back from the calls; they are not logged as well.
-            .with_log_level(ort::logging::LogLevel::Fatal)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(self.options.threads.max(1))?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
-            .commit_from_memory(bytes)
+/// True when the one logit of a head stands for the second of two classes.
+fn is_two_sided(spec: &HeadSpec, logits: usize) -> bool {
+    logits == 1 && spec.labels.len() == 2 && spec.activation == Activation::Sigmoid
+}
+
+fn explained_heads(model: &Model, wanted: &Heads) -> Result<Vec<usize>, Error> {
+    let heads = &model.spec.heads;
+    let of_name = |name: &String| {
+        heads.iter().position(|h| h.name == *name).ok_or_else(|| Error::NoSuchHead {
+            name: name.clone(),
+            heads: heads.iter().map(|h| h.name.clone()).collect(),
+        })
+    };
+    match wanted {
+        Heads::None => Ok(Vec::new()),
+        Heads::First => Ok(vec![0]),
+        Heads::All => Ok((0..heads.len()).collect()),
+        Heads::Named(names) => {
+            let mut found = names.iter().map(of_name).collect::<Result<Vec<_>, _>>()?;
+            found.sort_unstable();
+            found.dedup();
+            Ok(found)
+        }
     }
 }
 
-fn explained_head(model: &Model, options: &Options) -> Result<usize, Error> {
-    let Some(name) = &options.head else { return Ok(0) };
-    let heads = &model.spec.heads;
-    heads.iter().position(|h| h.name == *name).ok_or_else(|| Error::NoSuchHead {
-        name: name.clone(),
-        heads: heads.iter().map(|h| h.name.clone()).collect(),
+/// A tensor that was named must exist and show something of the picture.
+fn check_tensor(graph: &Graph, name: &str, path: &Path) -> Result<(), Error> {
+    if graph.depends_on_input(name) {
+        return Ok(());
+    }
+    let likeness = |t: &str| strsim::normalized_damerau_levenshtein(t, name);
+    let nearest = graph
+        .made()
+        .filter(|t| graph.depends_on_input(t))
+        .map(|t| (likeness(t), t))
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    Err(Error::NoSuchTensor {
+        path: path.to_path_buf(),
+        name: name.to_owned(),
+        nearest: nearest.map(|(_, t)| t.to_owned()),
     })
 }
 
-/// The name of the one input, once it is known to take the described picture.
-fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<String, Error> {
+/// The name of the one input, once it is known to take the described picture,
+/// and the number of pictures it takes in one pass.
+fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<(String, usize), Error> {
     let inputs = graph.inputs();
     let [input] = inputs.as_slice() else {
         let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
@@ -463,21 +471,22 @@ fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<String, E
         return Err(Error::network(path, reason));
     }
     if input.dims.is_empty() {
-        return Ok(input.name.clone());
+        return Ok((input.name.clone(), 1));
     }
+    let images = input.dims[0].unwrap_or(1);
     let (wanted, order) = match spec.layout {
-        Layout::Nchw => ([1, 3, spec.height, spec.width], "nchw"),
-        Layout::Nhwc => ([1, spec.height, spec.width, 3], "nhwc"),
+        Layout::Nchw => ([images, 3, spec.height, spec.width], "nchw"),
+        Layout::Nhwc => ([images, spec.height, spec.width, 3], "nhwc"),
     };
     let fits = input.dims.len() == 4
         && input.dims.iter().zip(wanted).all(|(d, w)| d.is_none_or(|d| d == w));
-    if fits {
-        return Ok(input.name.clone());
+    if fits && images <= MOST_IMAGES {
+        return Ok((input.name.clone(), images));
     }
     let axes: Vec<_> =
         input.dims.iter().map(|d| d.map_or("any".to_owned(), |d| d.to_string())).collect();
     let reason = format!(
-        "its input {:?} is [{}] but the model's description makes it {wanted:?} ({order}); correct width, height or layout, or export the model for one picture at a time",
+        "its input {:?} is [{}] but the model's description makes it {wanted:?} ({order}); correct width, height or layout, or export the model with a float32 input of that shape",
         input.name,
         axes.join(", ")
     );
@@ -485,9 +494,16 @@ fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<String, E
 }
 
 /// The tensor with the logits of each head.
-fn logit_tensors(graph: &Graph, model: &Model) -> Result<Vec<String>, Error> {
+fn logit_tensors(
+    graph: &Graph,
+    model: &Model,
+    named: Option<(usize, &str)>,
+) -> Result<Vec<String>, Error> {
     let outputs = graph.outputs();
-    let tensor = |head: &HeadSpec| {
+    let tensor = |(n, head): (usize, &HeadSpec)| {
+        if let Some((_, name)) = named.filter(|(of, _)| *of == n) {
+            return Ok(name.to_owned());
+        }
         if outputs.iter().all(|o| o.name != head.output) {
             let names: Vec<_> = outputs.iter().map(|o| o.name.as_str()).collect();
             let reason = format!(
@@ -503,16 +519,17 @@ fn logit_tensors(graph: &Graph, model: &Model) -> Result<Vec<String>, Error> {
             Activation::Softmax | Activation::Sigmoid => graph.logits_of(&head.output).0,
         })
     };
-    model.spec.heads.iter().map(tensor).collect()
+    model.spec.heads.iter().enumerate().map(tensor).collect()
 }
 
-fn head(spec: &HeadSpec, classes: usize, model: &Model) -> Result<Head, Error> {
-    let labels: Vec<Arc<str>> = if spec.labels.is_empty() {
+fn head(spec: &HeadSpec, classes: usize, model: &Model, count: bool) -> Result<Head, Error> {
+    let labels: Vec<Arc<str>> = if spec.labels.is_empty() || count {
         (0..classes).map(|c| format!("class {c}").into()).collect()
     } else {
         spec.labels.iter().map(|l| l.as_str().into()).collect()
     };
-    if labels.len() != classes || classes == 0 {
+    let fits = labels.len() == classes || is_two_sided(spec, classes);
+    if !fits || classes == 0 {
         let reason = format!(
             "head {:?} has {} labels but output {:?} has {classes} classes; list every class once, in the order of training",
             spec.name,
@@ -550,17 +567,23 @@ fn trial_picture(net: &Net, seed: u32) -> Vec<f32> {
 /// relative to the larger change. The bias is in neither.
 fn deviation(a: &Raw, b: &Raw, head: usize) -> f32 {
     let mean = |m: &ActivationMap| m.values.iter().sum::<f32>() / m.values.len().max(1) as f32;
+    let logit = |raw: &Raw, class: usize| match raw.logits[head][..] {
+        // Two classes with one logit.
+        [only] if class == 0 && raw.maps.iter().any(|m| m.head == head && m.class == 1) => -only,
+        [only] => only,
+        ref all => all.get(class).copied().unwrap_or(f32::NAN),
+    };
+    let linear = |m: &Method| matches!(m, Method::Cam | Method::GradCam | Method::HiResCam);
     let (mut miss, mut largest) = (0.0f32, 1e-5f32);
-    for ((class, before), (other, after)) in a.maps.iter().zip(&b.maps) {
-        let (Some(from), Some(to)) = (a.logits[head].get(*class), b.logits[head].get(*class))
-        else {
-            return 1.0;
+    for before in a.maps.iter().filter(|m| m.head == head && linear(&m.method)) {
+        let same = |m: &&super::options::ClassMap| {
+            (m.head, m.class, m.method) == (head, before.class, before.method)
         };
-        if class == other {
-            let (logit, map) = (to - from, mean(after) - mean(before));
-            miss = miss.max((logit - map).abs());
-            largest = largest.max(logit.abs()).max(map.abs());
-        }
+        let Some(after) = b.maps.iter().find(same) else { continue };
+        let from_logits = logit(b, before.class) - logit(a, before.class);
+        let from_maps = mean(&after.in_logit_units()) - mean(&before.in_logit_units());
+        miss = miss.max((from_logits - from_maps).abs());
+        largest = largest.max(from_logits.abs()).max(from_maps.abs());
     }
     miss / largest
 }

@@ -80,6 +80,24 @@ pub enum Error {
         /// What there is.
         heads: Vec<String>,
     },
+    /// The network has no tensor of this name that depends on the picture.
+    #[error("{} has no tensor {name:?} that depends on the picture{}", path.display(), hint(nearest.as_deref()))]
+    NoSuchTensor {
+        /// The ONNX file.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// The most similar tensor.
+        nearest: Option<String>,
+    },
+    /// A class of a head that is not among the explained ones was asked for.
+    #[error("head number {head} is not explained; the explained heads are {}", heads.join(", "))]
+    NotExplained {
+        /// Index of the head.
+        head: usize,
+        /// Names of the explained heads.
+        heads: Vec<String>,
+    },
     /// The explained head has no such class.
     #[error("head {head:?} has no class {class}; its classes are 0 to {}", classes.saturating_sub(1))]
     NoSuchClass {

@@ -7,34 +7,18 @@ use prost::Message;
 
 use super::onnx::ModelProto;
 use super::*;
+use crate::annotation::ActivationMap;
+use crate::explain::{Method, Seed};
 use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
-
-/// Cases with average pooling and at most one linear layer.
-const CASES: [&str; 7] = [
-    "binary_one_logit",
-    "gap_fc_batch3",
-    "gap_fc_nonsquare",
-    "gap_fc_resnetlike",
-    "multilabel_sigmoid",
-    "nhwc_gap_fc",
-    "squeezenet_conv_gap",
-];
 
 pub(super) fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case)
 }
 
-/// A float32 array in C order from a NumPy file.
+/// The arrays of a case.
 fn npy(path: PathBuf) -> ArrayD<f32> {
-    let bytes = std::fs::read(&path).unwrap();
-    assert_eq!(bytes[6], 1, "version 1 of the format");
-    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let header = std::str::from_utf8(&bytes[10..start]).unwrap();
-    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
-    let shape = header.split_once('(').unwrap().1.split_once(')').unwrap().0;
-    let shape: Vec<usize> = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-    let values = bytes[start..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-    ArrayD::from_shape_vec(IxDyn(&shape), values.collect()).unwrap()
+    let array = crate::npy::Array::parse(&std::fs::read(&path).unwrap()).unwrap();
+    ArrayD::from_shape_vec(IxDyn(&array.shape), array.values).unwrap()
 }
 
 struct Case {
@@ -46,7 +30,10 @@ struct Case {
 }
 
 fn case(name: &str, file: &str) -> Option<Case> {
-    let folder = folder(name);
+    case_in(&folder(name), file)
+}
+
+fn case_in(folder: &Path, file: &str) -> Option<Case> {
     let onnx = folder.join(file);
     if !onnx.exists() {
         return None;
@@ -68,7 +55,7 @@ fn case(name: &str, file: &str) -> Option<Case> {
         described_by: onnx.clone(),
         onnx,
         spec: ModelSpec {
-            name: name.to_owned(),
+            name: "golden".to_owned(),
             version: String::new(),
             licence: String::new(),
             input: InputSpec {
@@ -97,17 +84,23 @@ fn case(name: &str, file: &str) -> Option<Case> {
     Some(Case { model, info, input, classes })
 }
 
-fn each_case(mut check: impl FnMut(&str, &str, Case)) {
+fn each_case_in(root: &Path, mut check: impl FnMut(&Path, &str, Case)) -> usize {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    folders.sort();
     let mut seen = 0;
-    for name in CASES {
+    for folder in folders {
         for exporter in ["ts", "dyn"] {
-            if let Some(case) = case(name, &format!("model.{exporter}.onnx")) {
-                check(name, exporter, case);
+            if let Some(case) = case_in(&folder, &format!("model.{exporter}.onnx")) {
+                check(&folder, exporter, case);
                 seen += 1;
             }
         }
     }
-    assert_eq!(seen, 13);
+    seen
 }
 
 fn image(input: &ArrayD<f32>, n: usize) -> Vec<f32> {
@@ -118,40 +111,108 @@ fn max_abs<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
     values.into_iter().fold(0.0, |m, v| m.max(v.abs()))
 }
 
+/// Our methods and the names of their files.
+const METHODS: [(&str, &str); 6] = [
+    ("cam", "cam"),
+    ("gradcam", "gradcam"),
+    ("gradcam++", "gradcampp_paper"),
+    ("gradcam++:eps=1e-6", "gradcampp"),
+    ("layercam", "layercam"),
+    ("hirescam", "hirescam"),
+];
+
+/// Compares every method with the case's files; the largest deviation.
+fn compare(folder: &Path, exporter: &str, case: &Case) -> f32 {
+    let name = format!("{} {exporter}", folder.display());
+    let files: Vec<(Method, PathBuf)> = METHODS
+        .iter()
+        .map(|(method, file)| (method.parse().unwrap(), folder.join(format!("raw_{file}.npy"))))
+        .filter(|(_, file)| file.exists())
+        .collect();
+    let tensors = |key: &str| -> Vec<String> {
+        serde_json::from_value(case.info["models"][exporter][key].clone()).unwrap()
+    };
+    let default = case.info["target_is_default"] != false;
+    let explain = Explain {
+        methods: files.iter().map(|f| f.0).collect(),
+        top_k: 0,
+        feature: (!default).then(|| tensors("feature_tensors_equal")[0].clone()),
+        ..Explain::default()
+    };
+    let options = Options { explain, ..Options::default() };
+    let mut net = Classifier::load(&case.model, &options).unwrap();
+    assert_eq!(net.why_no_map(0), None, "{name}");
+    let found = net.finding(0).unwrap().clone();
+    assert!(tensors("logit_tensors_equal").contains(&found.logits_tensor), "{name}: {found:?}");
+    // A transposed copy of the feature map serves as well as the map.
+    let nhwc = case.info["input_layout"] == "NHWC";
+    let named = tensors("feature_tensors_equal").contains(&found.feature_tensor);
+    assert!(named || nhwc, "{name}: {found:?}");
+    assert_eq!(found.methods().contains(&Method::Cam), folder.join("raw_cam.npy").exists());
+    let logits = npy(folder.join("logits.npy"));
+    let mut worst = 0.0f32;
+    for n in 0..case.input.shape()[0] {
+        let wanted: Vec<Wanted> =
+            case.classes.iter().map(|&class| Wanted { head: 0, class }).collect();
+        let out = net.run(&image(&case.input, n), &wanted).unwrap();
+        for (got, want) in out.heads[0].logits.iter().zip(logits.index_axis(Axis(0), n)) {
+            assert!((got - want).abs() < 1e-4, "{name}: logit {got} is not {want}");
+        }
+        assert_eq!(out.maps.len(), files.len() * case.classes.len(), "{name}");
+        for (method, file) in &files {
+            let raw = npy(file.clone());
+            let norm = file.to_str().unwrap().replace("raw_", "norm_");
+            let norm = Path::new(&norm).exists().then(|| npy(norm.into()));
+            let maps = out.maps.iter().filter(|m| m.method == *method);
+            assert!(maps.clone().map(|m| m.class).eq(case.classes.iter().copied()));
+            for (k, got) in maps.enumerate() {
+                let of =
+                    |a: &ArrayD<f32>| a.index_axis(Axis(0), n).index_axis(Axis(0), k).to_owned();
+                let want = of(&raw);
+                assert_eq!([got.map.rows, got.map.cols], want.shape());
+                let relative = largest_miss(&got.map, &want) / max_abs(&want);
+                assert!(relative < 1e-4, "{name} {method} class {}: off by {relative}", got.class);
+                worst = worst.max(relative);
+                if let Some(norm) = &norm {
+                    let miss = largest_miss(&got.map.normalised(), &of(norm));
+                    assert!(miss < 1e-3, "{name} {method}: normalised, off by {miss}");
+                }
+            }
+        }
+    }
+    worst
+}
+
+fn largest_miss(got: &ActivationMap, want: &ArrayD<f32>) -> f32 {
+    got.values.iter().zip(want).fold(0.0f32, |m, (a, b)| {
+        // NaN must not pass as zero.
+        let miss = (a - b).abs();
+        if miss.is_nan() { f32::INFINITY } else { m.max(miss) }
+    })
+}
+
 #[test]
 fn maps_logits_and_tensors_are_pytorchs() {
     let mut worst = 0.0f32;
-    each_case(|name, exporter, case| {
-        let mut net =
-            Classifier::load(&case.model, &Options { top_k: 0, ..Options::default() }).unwrap();
-        let tensors = &case.info["models"][exporter]["feature_tensors_equal"];
-        // A transposed copy of the feature map serves as well as the map.
-        let named = tensors
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|t| Some(t.as_str().unwrap()) == net.feature_tensor());
-        assert!(named || name == "nhwc_gap_fc", "{name} {exporter}: {:?}", net.feature_tensor());
-        let (raw, logits) =
-            (npy(folder(name).join("raw_cam.npy")), npy(folder(name).join("logits.npy")));
-        for n in 0..case.input.shape()[0] {
-            let out = net.run(&image(&case.input, n), &case.classes).unwrap();
-            for (got, want) in out.heads[0].logits.iter().zip(logits.index_axis(Axis(0), n)) {
-                assert!((got - want).abs() < 1e-4, "{name} {exporter}: logit {got} is not {want}");
-            }
-            assert_eq!(out.maps.iter().map(|(c, _)| *c).collect::<Vec<_>>(), case.classes);
-            for (k, (class, map)) in out.maps.iter().enumerate() {
-                let want = raw.index_axis(Axis(0), n).index_axis(Axis(0), k).to_owned();
-                assert_eq!([map.rows, map.cols], want.shape());
-                let miss =
-                    map.values.iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-                let relative = miss / max_abs(&want);
-                assert!(relative < 1e-4, "{name} {exporter} class {class}: off by {relative}");
-                worst = worst.max(relative);
-            }
-        }
+    let root = folder("");
+    let seen = each_case_in(&root, |folder, exporter, case| {
+        worst = worst.max(compare(folder, exporter, &case));
     });
+    assert_eq!(seen, 22);
     assert!(worst > 0.0);
+    eprintln_figure("largest deviation from PyTorch, relative", worst);
+}
+
+#[test]
+fn maps_are_those_of_another_folder() {
+    let Some(root) = std::env::var_os("HEATCAST_GOLDEN") else {
+        return eprintln_figure("skipped, HEATCAST_GOLDEN is not set", 0.0);
+    };
+    let mut worst = 0.0f32;
+    let seen = each_case_in(Path::new(&root), |folder, exporter, case| {
+        worst = worst.max(compare(folder, exporter, &case));
+    });
+    eprintln_figure("cases", seen as f32);
     eprintln_figure("largest deviation from PyTorch, relative", worst);
 }
 
@@ -178,18 +239,23 @@ fn linear(model: &Model) -> Option<(Array2<f32>, Vec<f32>)> {
 #[test]
 fn an_independent_sum_over_the_features_gives_the_same_maps() {
     let mut checked = 0;
-    each_case(|name, exporter, case| {
+    each_case_in(&folder(""), |folder, exporter, case| {
+        let name = folder.display();
+        if !folder.join("features.npy").exists() || !folder.join("raw_cam.npy").exists() {
+            return;
+        }
         let Some((weights, bias)) = linear(&case.model) else { return };
-        let features = npy(folder(name).join("features.npy"));
+        let features = npy(folder.join("features.npy"));
         let mut net = Classifier::load(&case.model, &Options::default()).unwrap();
         for n in 0..case.input.shape()[0] {
             let a = features.index_axis(Axis(0), n);
             let (channels, positions) = (a.shape()[0], a.shape()[1] * a.shape()[2]);
             let a = a.to_owned().into_shape_with_order((channels, positions)).unwrap();
             let maps = weights.dot(&a);
-            let all: Vec<usize> = (0..weights.nrows()).collect();
+            let all: Vec<Wanted> =
+                (0..weights.nrows()).map(|class| Wanted { head: 0, class }).collect();
             let out = net.run(&image(&case.input, n), &all).unwrap();
-            for (class, map) in &out.maps {
+            for ClassMap { class, map, .. } in &out.maps {
                 let want = maps.row(*class);
                 let scale = max_abs(want);
                 for (got, want) in map.values.iter().zip(want) {
@@ -212,17 +278,18 @@ fn an_independent_sum_over_the_features_gives_the_same_maps() {
 #[test]
 fn the_best_classes_are_explained_without_asking_and_each_once() {
     let case = case("gap_fc_resnetlike", "model.ts.onnx").unwrap();
-    let mut net =
-        Classifier::load(&case.model, &Options { top_k: 2, ..Options::default() }).unwrap();
+    let mut net = Classifier::load(&case.model, &explaining(|e| e.top_k = 2)).unwrap();
     let picture = image(&case.input, 0);
     let out = net.run(&picture, &[]).unwrap();
     let logits = &out.heads[0].logits;
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    assert_eq!(out.maps.iter().map(|m| m.0).collect::<Vec<_>>(), order[..2]);
-    let again = net.run(&picture, &[order[4], order[0]]).unwrap();
-    assert_eq!(again.maps.iter().map(|m| m.0).collect::<Vec<_>>(), [order[4], order[0], order[1]]);
-    assert_eq!(again.maps[1].1, out.maps[0].1);
+    assert_eq!(out.maps.iter().map(|m| m.class).collect::<Vec<_>>(), order[..2]);
+    let wanted = [order[4], order[0]].map(|class| Wanted { head: 0, class });
+    let again = net.run(&picture, &wanted).unwrap();
+    let classes: Vec<usize> = again.maps.iter().map(|m| m.class).collect();
+    assert_eq!(classes, [order[4], order[0], order[1]]);
+    assert_eq!(again.maps[1], out.maps[0]);
     assert!((out.heads[0].probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 }
 
@@ -231,7 +298,7 @@ fn the_map_follows_the_picture() {
     let case = case("gap_fc_nonsquare", "model.dyn.onnx").unwrap();
     let mut net = Classifier::load(&case.model, &Options::default()).unwrap();
     let mut picture = image(&case.input, 0);
-    let before = net.run(&picture, &[0]).unwrap();
+    let before = net.run(&picture, &[Wanted { head: 0, class: 0 }]).unwrap();
     // Something else in the right quarter: the left of the map stays.
     let (w, h) = (case.model.spec.input.width, case.model.spec.input.height);
     for (i, v) in picture.iter_mut().enumerate() {
@@ -240,8 +307,8 @@ fn the_map_follows_the_picture() {
         }
     }
     assert_eq!(picture.len(), 3 * w * h);
-    let after = net.run(&picture, &[0]).unwrap();
-    let (a, b) = (&before.maps[0].1, &after.maps[0].1);
+    let after = net.run(&picture, &[Wanted { head: 0, class: 0 }]).unwrap();
+    let (a, b) = (&before.maps[0].map, &after.maps[0].map);
     let change = |cols: std::ops::Range<usize>| {
         let cells = (0..a.rows * a.cols).filter(|i| cols.contains(&(i % a.cols)));
         cells.fold(0.0f32, |m, i| m.max((a.values[i] - b.values[i]).abs()))
@@ -251,19 +318,123 @@ fn the_map_follows_the_picture() {
 }
 
 #[test]
-fn a_network_without_a_map_still_classifies() {
+fn a_method_that_does_not_fit_is_said_and_the_network_still_classifies() {
     let case = case("gap_mlp_bn_hardswish", "model.ts.onnx").unwrap();
-    let mut net = Classifier::load(&case.model, &Options::default()).unwrap();
-    assert!(
-        matches!(net.why_no_map(), Some(NoMap::Operator { op, .. }) if op == "HardSwish"),
-        "{net:?}"
-    );
-    let out = net.run(&image(&case.input, 0), &[1]).unwrap();
+    let options = explaining(|e| e.methods = vec![Method::Cam]);
+    let mut net = Classifier::load(&case.model, &options).unwrap();
+    assert!(matches!(net.why_no_map(0), Some(NoMap::NeedsLinear { .. })), "{net:?}");
+    let wanted = [Wanted { head: 0, class: 1 }];
+    let out = net.run(&image(&case.input, 0), &wanted).unwrap();
     let want = npy(folder("gap_mlp_bn_hardswish").join("logits.npy"));
     for (got, want) in out.heads[0].logits.iter().zip(&want) {
         assert!((got - want).abs() < 1e-4);
     }
     assert!(out.maps.is_empty());
+    // Left to choose, it takes the method that fits.
+    let mut net = Classifier::load(&case.model, &Options::default()).unwrap();
+    let out = net.run(&image(&case.input, 0), &wanted).unwrap();
+    assert_eq!(out.maps[0].method, Method::GradCam);
+}
+
+#[test]
+fn for_one_linear_layer_three_methods_are_one_in_logit_units() {
+    let case = case("gap_fc_nonsquare", "model.dyn.onnx").unwrap();
+    let all = vec![Method::Cam, Method::GradCam, Method::HiResCam];
+    let mut net = Classifier::load(&case.model, &explaining(|e| e.methods = all)).unwrap();
+    let out = net.run(&image(&case.input, 0), &[Wanted { head: 0, class: 4 }]).unwrap();
+    let maps: Vec<ActivationMap> =
+        out.maps.iter().filter(|m| m.class == 4).map(ClassMap::in_logit_units).collect();
+    let [cam, others @ ..] = maps.as_slice() else { panic!("{out:?}") };
+    assert_eq!(others.len(), 2);
+    for other in others {
+        let scale = max_abs(&cam.values);
+        for (a, b) in cam.values.iter().zip(&other.values) {
+            assert!((a - b).abs() < 1e-5 * scale, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn the_margin_is_the_class_less_the_softmax_of_the_others() {
+    let case = case("gap_fc_resnetlike", "model.ts.onnx").unwrap();
+    let picture = image(&case.input, 0);
+    let all: Vec<Wanted> = (0..5).map(|class| Wanted { head: 0, class }).collect();
+    let plain = Classifier::load(&case.model, &Options::default())
+        .and_then(|mut net| net.run(&picture, &all))
+        .unwrap();
+    let margin = Classifier::load(&case.model, &explaining(|e| e.seed = Seed::Margin))
+        .and_then(|mut net| net.run(&picture, &all))
+        .unwrap();
+    let logits = &plain.heads[0].logits;
+    for (class, got) in margin.maps.iter().enumerate() {
+        assert_eq!(got.class, class);
+        let weight = |j: usize| if j == class { 0.0 } else { logits[j].exp() };
+        let total: f32 = (0..5).map(weight).sum();
+        for (place, got) in got.map.values.iter().enumerate() {
+            let at = |j: usize| plain.maps[j].map.values[place];
+            let others: f32 = (0..5).map(|j| weight(j) / total * at(j)).sum();
+            let want = at(class) - others;
+            assert!((got - want).abs() < 1e-4 * max_abs(&plain.maps[class].map.values), "{class}");
+        }
+    }
+}
+
+#[test]
+fn one_logit_with_two_labels_speaks_for_the_second_and_against_the_first() {
+    let mut case = case("binary_one_logit", "model.dyn.onnx").unwrap();
+    case.model.spec.heads[0].labels = vec!["calm".into(), "action".into()];
+    for seed in [Seed::Logit, Seed::Auto] {
+        let mut net = Classifier::load(&case.model, &explaining(|e| e.seed = seed)).unwrap();
+        let both = [0, 1].map(|class| Wanted { head: 0, class });
+        let out = net.run(&image(&case.input, 0), &both).unwrap();
+        let raw = npy(folder("binary_one_logit").join("raw_cam.npy"));
+        for (i, want) in raw.iter().enumerate() {
+            assert!((out.maps[1].map.values[i] - want).abs() < 1e-4 * max_abs(&raw));
+            assert_eq!(out.maps[0].map.values[i], -out.maps[1].map.values[i]);
+        }
+        let answer = &out.heads[0];
+        assert_eq!(answer.logits[0], -answer.logits[1]);
+        assert!((answer.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        // The better class comes without asking.
+        let best = net.run(&image(&case.input, 0), &[]).unwrap().maps[0].class;
+        assert_eq!(best, usize::from(answer.logits[1] > 0.0));
+    }
+}
+
+#[test]
+fn other_weights_give_another_map() {
+    let case = case("flatten_fc_vgglike", "model.ts.onnx").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let map = |model: &Model| {
+        let mut net = Classifier::load(model, &Options::default()).unwrap();
+        net.run(&image(&case.input, 0), &[Wanted { head: 0, class: 1 }]).unwrap().maps[0]
+            .map
+            .clone()
+    };
+    let before = map(&case.model);
+    let bytes = std::fs::read(&case.model.onnx).unwrap();
+    let mut file = ModelProto::decode(bytes.as_slice()).unwrap();
+    for weight in &mut file.graph.as_mut().unwrap().initializer {
+        if weight.name().contains("head") {
+            let mut raw = weight.raw_data().to_vec();
+            // The numbers in reverse: as large, but elsewhere.
+            raw.reverse();
+            raw.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+            weight.raw_data = Some(raw.into());
+        }
+    }
+    let mut other = case.model.clone();
+    other.onnx = dir.path().join("other.onnx");
+    std::fs::write(&other.onnx, file.encode_to_vec()).unwrap();
+    let after = map(&other);
+    let differs = before.values.iter().zip(&after.values).filter(|(a, b)| (*a - *b).abs() > 1e-6);
+    assert!(differs.count() > before.values.len() / 2);
+}
+
+fn explaining(change: impl FnOnce(&mut Explain)) -> Options {
+    let mut options = Options::default();
+    change(&mut options.explain);
+    options
 }
 
 #[test]
@@ -272,7 +443,7 @@ fn a_bare_file_is_understood() {
         let model = Model::open(&folder(name).join("model.dyn.onnx"), None).unwrap();
         assert_eq!((model.spec.input.layout, model.spec.input.width), (layout, 64));
         let net = Classifier::load(&model, &Options::default()).unwrap();
-        assert!(net.heads()[0].labels.len() >= 5 && net.why_no_map().is_none());
+        assert!(net.heads()[0].labels.len() >= 5 && net.why_no_map(0).is_none());
         assert_eq!((net.provider(), net.sha256().len()), ("cpu", 64));
         assert!(net.runtime_version().starts_with("1."), "{}", net.runtime_version());
     }
@@ -299,7 +470,9 @@ fn a_description_that_does_not_fit_the_network_says_how() {
     says(&|m, _| m.spec.input.width = 32, "is [1, 3, 64, 64]");
     says(&|m, _| m.spec.input.layout = Layout::Nhwc, "nhwc");
     says(&|_, o| o.provider = "cuda".into(), "\"cuda\" is not available");
-    says(&|_, o| o.head = Some("sport".into()), "its heads are class");
+    says(&|_, o| o.explain.heads = Heads::Named(vec!["sport".into()]), "its heads are class");
+    says(&|_, o| o.explain.feature = Some("reluu_1".into()), "did you mean \"relu_1\"");
+    says(&|_, o| o.explain.logits = Some("nothing".into()), "no tensor \"nothing\"");
 }
 
 #[test]
@@ -309,10 +482,13 @@ fn a_picture_or_class_that_does_not_fit_is_refused() {
     let mut picture = image(&case.input, 0);
     let error = net.run(&picture[1..], &[]).unwrap_err().to_string();
     assert!(error.contains("12288") && error.contains("12287"), "{error}");
-    let error = net.run(&picture, &[5]).unwrap_err().to_string();
+    let error = net.run(&picture, &[Wanted { head: 0, class: 5 }]).unwrap_err().to_string();
     assert!(error.contains("no class 5; its classes are 0 to 4"), "{error}");
+    let error = net.run(&picture, &[Wanted { head: 1, class: 0 }]).unwrap_err().to_string();
+    assert!(error.contains("the explained heads are class"), "{error}");
     picture[0] = f32::NAN;
-    assert!(matches!(net.run(&picture, &[0]), Err(Error::NotFinite { .. })));
+    let wanted = [Wanted { head: 0, class: 0 }];
+    assert!(matches!(net.run(&picture, &wanted), Err(Error::NotFinite { .. })));
 }
 
 #[test]

@@ -1,22 +1,27 @@
-//! A view of an ONNX network: who makes a tensor, who is constant, which
-//! tensor holds the logits; and a writer that appends nodes to it.
+//! A view of an ONNX network: who makes a tensor, what changes with the
+//! picture, in which order nodes run, which tensor holds the logits. Read by
+//! the explanations and the classifier; [`Appender`] writes.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
 
 use super::Error;
-use super::onnx::attribute_proto::AttributeType;
-use super::onnx::tensor_proto::DataType;
+use super::onnx::tensor_proto::{DataLocation, DataType};
 use super::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
     tensor_shape_proto, type_proto,
 };
+use super::writer::Appender;
 
 /// Operators that leave the values of a tensor as they are.
 pub(super) const NO_OPS: [&str; 3] = ["Identity", "Cast", "Dropout"];
+/// Operators between an activation and the output that move no class.
+const RESHAPING: [&str; 6] =
+    ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear"];
 
 /// An activation found behind the logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +53,16 @@ impl Port {
 /// A parsed network with the look-ups that graph searches need.
 pub(super) struct Graph {
     model: ModelProto,
-    graph: GraphProto,
+    pub(super) graph: GraphProto,
     producer: HashMap<String, usize>,
     initializer: HashMap<String, usize>,
     dependent: HashSet<String>,
+    /// Nodes in an order in which they can run; those in a circle are left out.
+    order: Vec<usize>,
+    /// Names of the nodes.
+    names: HashSet<String>,
+    /// Nodes named so far by appending.
+    pub(super) appended: usize,
     opset: i64,
 }
 
@@ -70,6 +81,9 @@ impl Graph {
                 path,
                 "it is a Git LFS pointer, not the file itself (run `git lfs pull`)",
             ));
+        }
+        if !super::bounds::is_bounded(&bytes) {
+            return Err(Error::not_onnx(path, "it holds more parts than any network"));
         }
         let mut model = ModelProto::decode(bytes).map_err(|e| {
             Error::not_onnx(path, format!("it is damaged, cut off or another kind of file ({e})"))
@@ -91,6 +105,9 @@ impl Graph {
             producer: HashMap::new(),
             initializer: HashMap::new(),
             dependent: HashSet::new(),
+            order: Vec::new(),
+            names: HashSet::new(),
+            appended: 0,
             opset,
         };
         view.index();
@@ -106,15 +123,19 @@ impl Graph {
                 self.producer.insert(output.clone(), i);
             }
         }
+        self.names = g.node.iter().map(|n| n.name().to_owned()).collect();
+        self.order = running_order(&g.node, &self.producer);
         let mut dependent: HashSet<String> = g
             .input
             .iter()
             .map(|i| i.name().to_owned())
             .filter(|n| !self.initializer.contains_key(n))
             .collect();
-        for node in &g.node {
-            if node.input.iter().any(|i| dependent.contains(i)) {
-                dependent.extend(node.output.iter().cloned());
+        for node in self.order.iter().map(|&i| &g.node[i]) {
+            // The size of a picture is not its content.
+            let measures = matches!(node.op_type(), "Shape" | "Size");
+            if !measures && reads(node).iter().any(|i| dependent.contains(*i)) {
+                dependent.extend(node.output.iter().filter(|o| !o.is_empty()).cloned());
             }
         }
         self.dependent = dependent;
@@ -125,9 +146,14 @@ impl Graph {
         self.opset
     }
 
-    /// Number of nodes.
-    pub(super) fn len(&self) -> usize {
-        self.graph.node.len()
+    /// Node number `index`.
+    pub(super) fn node(&self, index: usize) -> Option<&NodeProto> {
+        self.graph.node.get(index)
+    }
+
+    /// The nodes in an order in which they can run, with their numbers.
+    pub(super) fn in_order(&self) -> impl DoubleEndedIterator<Item = (usize, &NodeProto)> {
+        self.order.iter().filter_map(|&i| Some((i, self.graph.node.get(i)?)))
     }
 
     /// The inputs somebody has to feed.
@@ -150,6 +176,16 @@ impl Graph {
         self.producer.get(tensor).and_then(|&i| self.graph.node.get(i))
     }
 
+    /// Number of the node that makes `tensor`.
+    pub(super) fn producer_index(&self, tensor: &str) -> Option<usize> {
+        self.producer.get(tensor).copied()
+    }
+
+    /// True when something new must not bear this name.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.has_tensor(name) || self.has_tensor(&format!("{name}_0")) || self.names.contains(name)
+    }
+
     /// True when `tensor` changes with the picture.
     pub(super) fn depends_on_input(&self, tensor: &str) -> bool {
         self.dependent.contains(tensor)
@@ -162,17 +198,31 @@ impl Graph {
             || self.initializer.contains_key(name)
     }
 
-    /// Axes of a stored weight.
+    /// Names of the tensors that nodes make.
+    pub(super) fn made(&self) -> impl Iterator<Item = &str> {
+        let outputs = self.in_order().flat_map(|(_, n)| n.output.iter());
+        outputs.map(String::as_str).filter(|t| !t.is_empty())
+    }
+
+    /// A weight stored in the file.
+    pub(super) fn stored(&self, tensor: &str) -> Option<&TensorProto> {
+        self.graph.initializer.get(*self.initializer.get(tensor)?)
+    }
+
+    /// Axes of a stored weight or of a `Constant` node's tensor.
     pub(super) fn stored_dims(&self, tensor: &str) -> Option<Vec<usize>> {
-        let t = self.graph.initializer.get(*self.initializer.get(tensor)?)?;
+        let t = self.stored(tensor).or_else(|| {
+            let node = self.producer(tensor).filter(|n| n.op_type() == "Constant")?;
+            node.attribute.first()?.t.as_ref()
+        })?;
         t.dims.iter().map(|&d| usize::try_from(d).ok()).collect()
     }
 
     /// A constant list of integers (axes, shapes), from a stored tensor or a
     /// `Constant` node.
     pub(super) fn constant_ints(&self, tensor: &str) -> Option<Vec<i64>> {
-        if let Some(&i) = self.initializer.get(tensor) {
-            return ints_of(self.graph.initializer.get(i)?);
+        if let Some(t) = self.stored(tensor) {
+            return ints_of(t);
         }
         let node = self.producer(tensor).filter(|n| n.op_type() == "Constant")?;
         let a = node.attribute.first()?;
@@ -184,35 +234,90 @@ impl Graph {
         }
     }
 
-    /// Walks back from `output` over operators that change nothing and at most
-    /// one activation: the logits are what comes before it.
+    /// A single constant float, from a stored tensor or a `Constant` node.
+    pub(super) fn constant_float(&self, tensor: &str) -> Option<f32> {
+        if let Some(t) = self.stored(tensor) {
+            return float_of(t);
+        }
+        let node = self.producer(tensor).filter(|n| n.op_type() == "Constant")?;
+        let a = node.attribute.first()?;
+        match a.name() {
+            "value" => float_of(a.t.as_ref()?),
+            "value_float" => a.f,
+            _ => None,
+        }
+    }
+
+    /// Walks back from `output` over operators that only rename, reshape or
+    /// round it, to one activation: the logits are what comes before that.
+    /// Without an activation there, the output itself holds the logits.
     pub(super) fn logits_of(&self, output: &str) -> (String, Option<FinalActivation>) {
-        let (mut tensor, mut activation) = (output, None);
+        let mut tensor = output;
         // A damaged file can hold a circle.
         for _ in 0..self.graph.node.len() {
             let Some(node) = self.producer(tensor) else { break };
-            let found = match node.op_type() {
-                op if NO_OPS.contains(&op) => activation,
-                "Softmax" | "LogSoftmax" if activation.is_none() => Some(FinalActivation::Softmax),
-                "Sigmoid" if activation.is_none() => Some(FinalActivation::Sigmoid),
-                _ => break,
-            };
             let Some(input) = node.input.first().filter(|i| self.depends_on_input(i)) else {
                 break;
             };
-            (tensor, activation) = (input, found);
+            let found = match node.op_type() {
+                "Softmax" | "LogSoftmax" => FinalActivation::Softmax,
+                "Sigmoid" => FinalActivation::Sigmoid,
+                op if NO_OPS.contains(&op) || RESHAPING.contains(&op) => {
+                    tensor = input;
+                    continue;
+                }
+                _ => break,
+            };
+            return (self.unrenamed(input), Some(found));
         }
-        (tensor.to_owned(), activation)
+        (self.unrenamed(output), None)
+    }
+
+    /// The tensor that `tensor` is a mere copy of.
+    fn unrenamed(&self, tensor: &str) -> String {
+        let mut tensor = tensor;
+        for _ in 0..self.graph.node.len() {
+            let copied = self.producer(tensor).filter(|n| NO_OPS.contains(&n.op_type()));
+            let Some(input) =
+                copied.and_then(|n| n.input.first()).filter(|i| self.depends_on_input(i))
+            else {
+                break;
+            };
+            tensor = input;
+        }
+        tensor.to_owned()
+    }
+
+    /// Takes small lists of integers that are kept beside the file, in
+    /// `folder`, into the network: they may be axes, shapes or indices. What
+    /// cannot be read is left for ONNX Runtime to complain about.
+    pub(super) fn take_in_integers(&mut self, folder: &Path) {
+        for tensor in &mut self.graph.initializer {
+            let integers = [DataType::Int64 as i32, DataType::Int32 as i32];
+            if !tensor.external_data.is_empty()
+                && integers.contains(&tensor.data_type())
+                && let Some(bytes) = external_bytes(tensor, folder)
+            {
+                tensor.raw_data = Some(bytes.into());
+                tensor.external_data.clear();
+                tensor.data_location = Some(DataLocation::Default as i32);
+            }
+        }
     }
 
     /// A writer that adds nodes at the end of the network.
     pub(super) fn append(&mut self) -> Appender<'_> {
-        Appender { graph: self, count: 0 }
+        Appender::new(self)
     }
 
     /// The ONNX file's bytes.
     pub(super) fn encode(self) -> Vec<u8> {
         ModelProto { graph: Some(self.graph), ..self.model }.encode_to_vec()
+    }
+
+    /// A second graph to be edited; weights are shared, not copied.
+    pub(super) fn copy(&self) -> ModelProto {
+        ModelProto { graph: Some(self.graph.clone()), ..self.model.clone() }
     }
 }
 
@@ -231,8 +336,87 @@ pub(super) fn ints_attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a 
     node.attribute.iter().find(|a| a.name() == name).map(|a| a.ints.as_slice())
 }
 
-fn ints_of(t: &TensorProto) -> Option<Vec<i64>> {
-    if t.data_location() != super::onnx::tensor_proto::DataLocation::Default {
+/// Text attribute `name` of `node`.
+pub(super) fn text_attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a str> {
+    let a = node.attribute.iter().find(|a| a.name() == name)?;
+    std::str::from_utf8(a.s.as_ref()?).ok()
+}
+
+/// The tensors a node reads, also from within its sub-graphs.
+pub(super) fn reads(node: &NodeProto) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        node.input.iter().map(String::as_str).filter(|i| !i.is_empty()).collect();
+    for attribute in &node.attribute {
+        for graph in attribute.g.iter().chain(&attribute.graphs) {
+            names.extend(graph.node.iter().flat_map(reads));
+            names.extend(graph.output.iter().map(ValueInfoProto::name));
+        }
+    }
+    names
+}
+
+fn running_order(nodes: &[NodeProto], producer: &HashMap<String, usize>) -> Vec<usize> {
+    let mut waits = vec![0usize; nodes.len()];
+    let mut feeds: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        let makers: HashSet<usize> =
+            reads(node).iter().filter_map(|t| producer.get(*t).copied()).collect();
+        waits[i] = makers.len();
+        for maker in makers {
+            feeds[maker].push(i);
+        }
+    }
+    // The smallest number first keeps the file's own order wherever it is good.
+    let mut ready: std::collections::BTreeSet<usize> =
+        (0..nodes.len()).filter(|&i| waits[i] == 0).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(next) = ready.pop_first() {
+        order.push(next);
+        for &fed in &feeds[next] {
+            waits[fed] -= 1;
+            if waits[fed] == 0 {
+                ready.insert(fed);
+            }
+        }
+    }
+    order
+}
+
+/// Up to 64 KiB of a tensor that is kept in a file of `folder`.
+fn external_bytes(tensor: &TensorProto, folder: &Path) -> Option<Vec<u8>> {
+    let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key);
+    let number = |key: &str| entry(key).map(|e| e.value().parse::<u64>().ok());
+    let location = Path::new(entry("location")?.value());
+    // Never outside the folder.
+    let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
+    let length = number("length")??;
+    if !location.components().all(plain) || length > 65_536 {
+        return None;
+    }
+    let mut file = std::fs::File::open(folder.join(location)).ok()?;
+    file.seek(SeekFrom::Start(number("offset").unwrap_or(Some(0))?)).ok()?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn float_of(t: &TensorProto) -> Option<f32> {
+    if t.data_location() != DataLocation::Default || t.dims.iter().any(|&d| d != 1) {
+        return None;
+    }
+    let raw = t.raw_data();
+    match DataType::try_from(t.data_type()).ok()? {
+        DataType::Float if raw.is_empty() => t.float_data.first().copied(),
+        DataType::Float => Some(f32::from_le_bytes(*raw.first_chunk()?)),
+        DataType::Double if raw.is_empty() => t.double_data.first().map(|&v| v as f32),
+        DataType::Double => Some(f64::from_le_bytes(*raw.first_chunk()?) as f32),
+        _ => None,
+    }
+}
+
+/// The integers of a stored tensor.
+pub(super) fn ints_of(t: &TensorProto) -> Option<Vec<i64>> {
+    if t.data_location() != DataLocation::Default {
         return None;
     }
     let raw = t.raw_data();
@@ -270,171 +454,24 @@ fn port(info: &ValueInfoProto) -> Port {
     }
 }
 
-/// An attribute of a node to be appended.
-pub(super) enum Attr<'a> {
-    /// One integer.
-    Int(i64),
-    /// A list of integers.
-    Ints(&'a [i64]),
-}
-
-/// Adds nodes, one input and outputs to a [`Graph`]. Constants become
-/// `Constant` nodes, which every version of the format allows.
-pub(super) struct Appender<'a> {
-    graph: &'a mut Graph,
-    count: usize,
-}
-
-impl Appender<'_> {
-    /// Version of the network's operator set.
-    pub(super) fn opset(&self) -> i64 {
-        self.graph.opset
-    }
-
-    /// Adds a node with one output and returns the output's name.
-    pub(super) fn op(&mut self, op: &str, inputs: &[&str], attrs: &[(&str, Attr<'_>)]) -> String {
-        self.ops(op, inputs, attrs, 1).pop().unwrap_or_default()
-    }
-
-    /// Adds a node with `outputs` outputs and returns their names.
-    pub(super) fn ops(
-        &mut self,
-        op: &str,
-        inputs: &[&str],
-        attrs: &[(&str, Attr<'_>)],
-        outputs: usize,
-    ) -> Vec<String> {
-        let name = self.fresh(op);
-        let names: Vec<String> = (0..outputs).map(|i| format!("{name}_{i}")).collect();
-        self.push(NodeProto {
-            name: Some(name),
-            op_type: Some(op.to_owned()),
-            input: inputs.iter().map(|&i| i.to_owned()).collect(),
-            output: names.clone(),
-            attribute: attrs.iter().map(|(n, a)| attribute(n, a)).collect(),
-            ..NodeProto::default()
-        });
-        names
-    }
-
-    /// A list of 64-bit integers.
-    pub(super) fn ints(&mut self, values: &[i64]) -> String {
-        self.constant(TensorProto {
-            dims: vec![i64::try_from(values.len()).unwrap_or(i64::MAX)],
-            data_type: Some(DataType::Int64 as i32),
-            int64_data: values.to_vec(),
-            ..TensorProto::default()
-        })
-    }
-
-    /// A single 64-bit integer, without axes.
-    pub(super) fn int(&mut self, value: i64) -> String {
-        self.constant(TensorProto {
-            data_type: Some(DataType::Int64 as i32),
-            int64_data: vec![value],
-            ..TensorProto::default()
-        })
-    }
-
-    /// A single 32-bit float, without axes.
-    pub(super) fn float(&mut self, value: f32) -> String {
-        self.constant(TensorProto {
-            data_type: Some(DataType::Float as i32),
-            float_data: vec![value],
-            ..TensorProto::default()
-        })
-    }
-
-    /// `tensor` as 32-bit floats; costs nothing when it already is.
-    pub(super) fn as_f32(&mut self, tensor: &str) -> String {
-        self.op("Cast", &[tensor], &[("to", Attr::Int(i64::from(DataType::Float as i32)))])
-    }
-
-    /// Declares a one-dimensional 64-bit integer input of any length.
-    pub(super) fn input_ints(&mut self, name: &str) {
-        let dim = tensor_shape_proto::Dimension {
-            value: Some(tensor_shape_proto::dimension::Value::DimParam(format!("{name}_count"))),
-            ..Default::default()
-        };
-        let shape = super::onnx::TensorShapeProto { dim: vec![dim] };
-        self.graph.graph.input.push(value_info(name, DataType::Int64, Some(shape)));
-    }
-
-    /// Makes the 32-bit float `tensor` an output called `name`.
-    pub(super) fn output_f32(&mut self, tensor: &str, name: &str) {
-        self.output(tensor, name, DataType::Float);
-    }
-
-    /// Makes the 64-bit integer `tensor` an output called `name`.
-    pub(super) fn output_ints(&mut self, tensor: &str, name: &str) {
-        self.output(tensor, name, DataType::Int64);
-    }
-
-    fn output(&mut self, tensor: &str, name: &str, data_type: DataType) {
-        let node = self.fresh("Identity");
-        self.push(NodeProto {
-            name: Some(node),
-            op_type: Some("Identity".to_owned()),
-            input: vec![tensor.to_owned()],
-            output: vec![name.to_owned()],
-            ..NodeProto::default()
-        });
-        self.graph.graph.output.push(value_info(name, data_type, None));
-    }
-
-    fn constant(&mut self, tensor: TensorProto) -> String {
-        let name = self.fresh("Constant");
-        let value = AttributeProto {
-            name: Some("value".to_owned()),
-            r#type: Some(AttributeType::Tensor as i32),
-            t: Some(tensor),
-            ..AttributeProto::default()
-        };
-        self.push(NodeProto {
-            name: Some(name.clone()),
-            op_type: Some("Constant".to_owned()),
-            output: vec![name.clone()],
-            attribute: vec![value],
-            ..NodeProto::default()
-        });
-        name
-    }
-
-    fn push(&mut self, node: NodeProto) {
-        self.graph.graph.node.push(node);
-    }
-
-    fn fresh(&mut self, op: &str) -> String {
-        loop {
-            self.count += 1;
-            let name = format!("heatcast_{}_{}", op.to_lowercase(), self.count);
-            let taken = self.graph.has_tensor(&format!("{name}_0")) || self.graph.has_tensor(&name);
-            if !taken && self.graph.graph.node.iter().all(|n| n.name() != name) {
-                return name;
-            }
-        }
-    }
-}
-
-fn attribute(name: &str, value: &Attr<'_>) -> AttributeProto {
-    let mut a = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
-    match *value {
-        Attr::Int(i) => (a.r#type, a.i) = (Some(AttributeType::Int as i32), Some(i)),
-        Attr::Ints(v) => (a.r#type, a.ints) = (Some(AttributeType::Ints as i32), v.to_vec()),
-    }
-    a
-}
-
-fn value_info(
+/// Declares a tensor; without a type, ONNX Runtime works it out.
+pub(super) fn value_info(
     name: &str,
-    data_type: DataType,
+    data_type: Option<DataType>,
     shape: Option<super::onnx::TensorShapeProto>,
 ) -> ValueInfoProto {
-    let tensor = type_proto::Tensor { elem_type: Some(data_type as i32), shape };
-    let value = Some(type_proto::Value::TensorType(tensor));
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto { value, ..TypeProto::default() }),
-        ..ValueInfoProto::default()
-    }
+    let r#type = data_type.map(|t| {
+        let tensor = type_proto::Tensor { elem_type: Some(t as i32), shape };
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }
+    });
+    ValueInfoProto { name: Some(name.to_owned()), r#type, ..ValueInfoProto::default() }
+}
+
+/// A shape of known extents.
+pub(super) fn known_shape(dims: impl IntoIterator<Item = i64>) -> super::onnx::TensorShapeProto {
+    let dim = |d| tensor_shape_proto::Dimension {
+        value: Some(tensor_shape_proto::dimension::Value::DimValue(d)),
+        ..Default::default()
+    };
+    super::onnx::TensorShapeProto { dim: dims.into_iter().map(dim).collect() }
 }

@@ -2,22 +2,28 @@
 //! knows ONNX Runtime and the ONNX file format.
 //!
 //! [`Model::find`] turns a name or a path into a [`Model`];
-//! [`Classifier::load`] appends the class activation map to its network and
-//! hands it to ONNX Runtime; [`Classifier::run`] gives logits, probabilities
-//! and maps of one picture in one pass.
+//! [`Classifier::load`] appends activation maps to its network and hands it to
+//! ONNX Runtime; [`Classifier::run`] gives logits, probabilities and maps of
+//! one picture in one pass.
 
-mod cam;
+mod bounds;
 mod classifier;
 mod error;
+mod explain;
 mod graph;
 mod library;
+mod net;
 mod onnx;
+mod options;
+mod shapes;
 mod spec;
+mod writer;
 
-pub use cam::{HeadKind, NoMap};
-pub use classifier::{Classifier, Head, HeadOutput, Options, Output};
+pub use classifier::Classifier;
 pub use error::Error;
+pub use explain::{Finding, HeadKind, NoMap};
 pub use library::{Places as LibraryPlaces, find_library};
+pub use options::{ClassMap, Explain, Head, HeadOutput, Heads, Options, Output, Wanted};
 pub use spec::{Activation, HeadSmoothing, HeadSpec, Model, ModelSpec, Places};
 
 #[cfg(test)]

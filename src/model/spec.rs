@@ -359,9 +359,18 @@ impl Model {
                 return Err(Error::network(path, reason));
             }
         };
-        let output = graph.outputs().into_iter().next();
+        // Of several outputs, the first with one number for each class.
+        let mut outputs = graph.outputs();
+        let scores = outputs.iter().position(|o| o.dims.len() == 2 || o.dims.is_empty());
+        let output = (!outputs.is_empty()).then(|| outputs.swap_remove(scores.unwrap_or(0)));
         let output = output.ok_or_else(|| Error::network(path, "it has no output"))?;
-        let classes = output.dims.iter().skip(1).flatten().copied().max();
+        let mut wide = output.dims.iter().skip(1).filter(|d| **d != Some(1));
+        let classes = match (wide.next(), wide.next()) {
+            (Some(only), None) => *only,
+            (None, _) if output.dims.len() > 1 => Some(1),
+            // A detector's output, say; or nothing is declared.
+            _ => None,
+        };
         let classes = classes.filter(|&c| c <= MOST_CLASSES);
         let labels = match labels {
             Some(file) => read_labels(file)?,
@@ -408,9 +417,15 @@ impl Model {
     }
 }
 
-/// The bytes of a file.
+/// The bytes of an ONNX file.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
+    let unread = |source| Error::Read { path: path.to_path_buf(), source };
+    // ONNX Runtime takes no more, and nothing is read in vain.
+    if std::fs::metadata(path).map_err(unread)?.len() > i32::MAX as u64 {
+        let reason = "it is larger than 2 GiB; export it with its weights in a file of their own";
+        return Err(Error::not_onnx(path, reason));
+    }
+    std::fs::read(path).map_err(unread)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::explain::{ClassChoice, ClassSteadier, MapSmoother};
 use crate::frame::Pts;
 use crate::media::Frame;
-use crate::model::{Classifier, Head, HeadOutput};
+use crate::model::{Classifier, Head, HeadOutput, Wanted};
 use crate::preprocess::{InputSpec, Preprocessor, view};
 
 /// Classes kept per head and frame.
@@ -39,6 +39,8 @@ pub(super) struct Analyst {
     classifier: Classifier,
     input: InputSpec,
     preprocessor: Preprocessor,
+    /// Index of the head that is explained.
+    head: usize,
     choice: ClassChoice,
     steadiers: Vec<ClassSteadier>,
     smoother: MapSmoother,
@@ -52,7 +54,7 @@ impl Analyst {
     pub(super) fn new(
         classifier: Classifier,
         input: InputSpec,
-        choice: ClassChoice,
+        (head, choice): (usize, ClassChoice),
         config: &Config,
     ) -> Self {
         let explain = &config.explain;
@@ -63,7 +65,7 @@ impl Analyst {
             let margin = own.margin.unwrap_or(explain.class_switch_margin);
             ClassSteadier::new(own.seconds.unwrap_or(tau), margin as f32)
         };
-        let own_scale = classifier.heads()[classifier.explained_head()].explain_scale;
+        let own_scale = classifier.heads()[head].explain_scale;
         let full_scale =
             if explain.full_scale > 0.0 { explain.full_scale as f32 } else { own_scale };
         Self {
@@ -72,6 +74,7 @@ impl Analyst {
             preprocessor: Preprocessor::new(&input),
             classifier,
             input,
+            head,
             choice,
             full_scale,
             explained: None,
@@ -122,6 +125,9 @@ impl Analyst {
             ClassChoice::Index(index) => Some(index),
             ClassChoice::Top => self.explained,
         };
+        let explained_head = self.head;
+        let of_head = |class| Wanted { head: explained_head, class };
+        let asked = asked.map(of_head);
         let output = self.classifier.run(&input, asked.as_slice()).map_err(|e| e.to_string())?;
         let heads: Vec<HeadResult> = self
             .classifier
@@ -134,7 +140,6 @@ impl Analyst {
             })
             .collect();
 
-        let explained_head = self.classifier.explained_head();
         let wanted = match self.choice {
             ClassChoice::Index(index) => Some(index),
             ClassChoice::Top => heads.get(explained_head).map(|h| h.shown.index),
@@ -142,18 +147,16 @@ impl Analyst {
         // Maps come for the class explained so far and for the best classes of
         // this frame. A class that leads on average but not now keeps the map
         // waiting for the next frame.
-        let map = output
-            .maps
-            .iter()
-            .find(|(class, _)| Some(*class) == wanted)
-            .or_else(|| output.maps.iter().find(|(class, _)| Some(*class) == asked));
-        let explanation = map.map(|(class, raw)| {
+        let map = [wanted.map(of_head), asked].into_iter().flatten();
+        let map = map.filter_map(|w| output.map(w)).next();
+        let explanation = map.map(|found| {
             let head = &self.classifier.heads()[explained_head];
-            let key = (explained_head, *class);
+            let key = (explained_head, found.class);
+            let raw = found.in_logit_units();
             Explanation {
                 head: explained_head,
-                class: class_prob(head, &output.heads[explained_head], *class),
-                map: self.smoother.smooth(frame.pts, *starts_shot, key, raw, self.full_scale),
+                class: class_prob(head, &output.heads[explained_head], found.class),
+                map: self.smoother.smooth(frame.pts, *starts_shot, key, &raw, self.full_scale),
                 full_scale: self.full_scale,
                 view: view(&self.input, frame.size(), frame.pixel_aspect()),
             }

@@ -28,10 +28,11 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
+use crate::explain::MethodChoice;
 use crate::explain::choose;
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
-use crate::model::{Classifier, Model, Options, Places};
+use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch, temporary};
@@ -76,6 +77,8 @@ pub struct Progress {
 pub struct Prepared {
     classifier: Classifier,
     model: Model,
+    /// Index of the head that is explained.
+    explained: usize,
     choice: crate::explain::ClassChoice,
     /// Processor time that loading took.
     load_cpu: Duration,
@@ -93,16 +96,26 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         library: given(&config.model.onnxruntime).map(PathBuf::from),
         threads: config.model.threads,
         provider: config.model.provider.clone(),
-        head: given(&config.model.head),
-        ..Options::default()
+        explain: Explain {
+            heads: given(&config.model.head).map_or(Heads::First, |h| Heads::Named(vec![h])),
+            methods: match config.explain.method {
+                MethodChoice::Auto => Vec::new(),
+                MethodChoice::One(method) => vec![method],
+            },
+            seed: config.explain.seed,
+            top_k: 1,
+            feature: given(&config.explain.feature),
+            logits: given(&config.explain.logits),
+            layout: config.explain.layout.parse().ok(),
+        },
     };
     let classifier = Classifier::load(&model, &options)?;
-    if let Some(why) = classifier.why_no_map() {
+    let explained = classifier.explained_heads().next().unwrap_or(0);
+    if let Some(why) = classifier.why_no_map(explained) {
         tracing::warn!("{}: no heatmap: {why}", model.spec.name);
     }
-    let head = &classifier.heads()[classifier.explained_head()];
-    let choice = choose(&head.labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, choice, load_cpu: begun.elapsed() })
+    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.
@@ -132,8 +145,9 @@ pub fn annotate(
     let counters = Arc::new(AnalystCounters::default());
     let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
     counters.cpu_us.store(load_us, Relaxed);
+    let explained = (prepared.explained, prepared.choice);
     let analyst =
-        Analyst::new(prepared.classifier, prepared.model.spec.input, prepared.choice, &job.config);
+        Analyst::new(prepared.classifier, prepared.model.spec.input, explained, &job.config);
     let counted = Arc::clone(&counters);
     let analyst = spawn("analyst", move || analyst.run(&from_compositor, &annotations, &counted))?;
     let watch = Arc::new(Watch::default());

@@ -68,6 +68,9 @@ fn a_model_that_cannot_be_used_is_explained() {
         command
     };
     fails(with(Path::new("imagenat")), 2, &["imagenat", "imagenet"]);
+    let mut method = with(&counter_model());
+    method.args(["--method", "gradcan"]);
+    fails(method, 2, &["gradcan", "use cam, gradcam"]);
     std::fs::write(dir.path("junk.onnx"), "not a network").unwrap();
     fails(with(&dir.path("junk.onnx")), 2, &["junk.onnx"]);
 

@@ -11,5 +11,6 @@
 mod annotate;
 mod bad_input;
 mod common;
+mod explain;
 mod footage;
 mod identity;
