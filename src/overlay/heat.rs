@@ -25,12 +25,7 @@ const MAX_KNOT: usize = 16;
 /// is then less than a level away from its own.
 const SLOW: f32 = 1.0 / 140.0;
 
-/// Heat up to this share of full heat is left out. It is less than an eye can
-/// tell from the picture, but spread over much of it: noise to look through and
-/// to encode. Above it heat grows evenly to full heat, so that nothing jumps.
-pub(super) const FAINT: f32 = 0.08;
-
-/// What remains below this is drawn as none: it would change no sample.
+/// Heat below this is drawn as none: it would change no sample.
 const LEAST_HEAT: f32 = 0.5 / LEVELS as f32;
 
 /// Where the cells of a map lie along one axis of a plane.
@@ -85,7 +80,7 @@ impl Axis {
 /// Paints heat, plane by plane; keeps the memory it works in.
 #[derive(Debug, Default)]
 pub(super) struct HeatPainter {
-    /// The map as it is seen, 0..1.
+    /// The map, clamped to 0..1.
     map: Vec<f32>,
     across: Axis,
     down: Axis,
@@ -111,11 +106,8 @@ impl HeatPainter {
             return false;
         }
         self.map.clear();
-        let seen = |&v: &f32| {
-            let v = (v - FAINT) / (1.0 - FAINT);
-            if v >= LEAST_HEAT { v.min(1.0) } else { 0.0 }
-        };
-        self.map.extend(map.values[..cells].iter().map(seen));
+        let clamped = |&v: &f32| if v >= LEAST_HEAT { v.min(1.0) } else { 0.0 };
+        self.map.extend(map.values[..cells].iter().map(clamped));
         self.across.cells = map.cols;
         self.down.cells = map.rows;
         self.map.iter().any(|&v| v > 0.0)

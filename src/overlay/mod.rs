@@ -90,8 +90,8 @@ impl Painter {
 
     /// Paints `heat` and the panel over `picture`, where it stands.
     ///
-    /// Heat is a map of 0..1 and where it lies in the picture. Where it is faint
-    /// (below 8 % of full heat) no sample is touched.
+    /// Heat is a map of 0..1 and where it lies in the picture. Where it is zero
+    /// no sample is touched.
     pub fn paint(&mut self, picture: &mut PictureMut<'_>, heat: Option<(&ActivationMap, &View)>) {
         let view = match heat {
             Some((map, view)) if self.shows_heat && self.heat.load(map, view) => Some(*view),
