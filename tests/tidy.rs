@@ -81,13 +81,16 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "annotation.rs",
         "clock.rs",
         "config.rs",
+        "eval",
         "explain",
         "frame.rs",
+        "learn",
         "mpegts.rs",
         "overlay",
         "preprocess.rs",
         "sampling.rs",
         "shot.rs",
+        "still.rs",
         "sync.rs",
         "timeline",
     ];
@@ -191,7 +194,16 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 5] = [&[], &["annotate"], &["doctor"], &["model"], &["model", "inspect"]];
+    let verbs: [&[&str]; 8] = [
+        &[],
+        &["annotate"],
+        &["doctor"],
+        &["eval"],
+        &["model"],
+        &["model", "check"],
+        &["model", "inspect"],
+        &["model", "learn"],
+    ];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {
         assert!(known.contains(&format!("--{name}")), "documented but unknown: --{name}");

@@ -2,7 +2,10 @@
 //! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
 mod annotate;
+mod check;
 mod doctor;
+mod eval;
+mod learn;
 mod model;
 mod progress;
 
@@ -29,7 +32,9 @@ pub struct Cli {
 enum Verb {
     /// Turn a recording into an annotated recording
     Annotate(Box<annotate::Args>),
-    /// List and look into models
+    /// Tell how good a model is on labelled pictures
+    Eval(Box<eval::Args>),
+    /// List, check and teach models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
     Doctor(doctor::Args),
@@ -77,7 +82,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     start_logging(cli.verbose, cli.quiet);
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
-        Verb::Model(args) => model::run(&args),
+        Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),
     }
 }

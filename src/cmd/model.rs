@@ -1,9 +1,12 @@
 //! `heatcast model`: which models there are, and what is in one.
 
-use anyhow::anyhow;
+use std::path::{Path, PathBuf};
 
-use super::{Failure, result};
-use crate::model::{Classifier, Model, Options, Places};
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::{Failure, check, learn, result};
+use crate::model::{Classifier, Model, ModelSpec, Options, Places};
 
 /// Arguments of `heatcast model`.
 #[derive(Debug, clap::Args)]
@@ -20,10 +23,20 @@ enum Verb {
     Inspect {
         /// A name, a folder or an .onnx file
         model: String,
+        /// Class names, one a line, for a model without
+        #[arg(long, value_name = "FILE")]
+        labels: Option<PathBuf>,
+        /// Print what was found as one JSON object
+        #[arg(long)]
+        json: bool,
     },
+    /// Try a model out, on a picture if one is given
+    Check(check::Args),
+    /// Teach a model a head with your own pictures or recordings
+    Learn(Box<learn::Args>),
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let places = Places::from_env();
     match &args.verb {
         Verb::List => {
@@ -38,13 +51,41 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Inspect { model } => inspect(model, &places),
+        Verb::Inspect { model, labels, json } => inspect(model, labels.as_deref(), *json, &places),
+        Verb::Check(args) => check::run(args),
+        Verb::Learn(args) => learn::run(args, quiet),
     }
 }
 
-fn inspect(name: &str, places: &Places) -> Result<(), Failure> {
-    let model = Model::find(name, places).map_err(Failure::usage)?;
+/// The object of `inspect --json`.
+#[derive(Serialize)]
+struct Found<'a> {
+    file: String,
+    sha256: &'a str,
+    /// The description in effect, wherever it came from.
+    #[serde(flatten)]
+    spec: &'a ModelSpec,
+    feature_tensor: Option<&'a str>,
+    no_heatmap: Option<String>,
+    onnxruntime: &'a str,
+}
+
+fn inspect(name: &str, labels: Option<&Path>, json: bool, places: &Places) -> Result<(), Failure> {
+    let model = Model::find_labelled(name, places, labels).map_err(Failure::usage)?;
     let classifier = Classifier::load(&model, &Options::default()).map_err(Failure::usage)?;
+    if json {
+        let found = Found {
+            file: model.onnx.display().to_string(),
+            sha256: classifier.sha256(),
+            spec: &model.spec,
+            feature_tensor: classifier.feature_tensor(),
+            no_heatmap: classifier.why_no_map().map(ToString::to_string),
+            onnxruntime: classifier.runtime_version(),
+        };
+        let text = serde_json::to_string_pretty(&found).map_err(Failure::run)?;
+        result(format_args!("{text}"));
+        return Ok(());
+    }
     let input = &model.spec.input;
     result(format_args!("model    {} {}", model.spec.name, model.spec.version));
     result(format_args!("file     {}", model.onnx.display()));

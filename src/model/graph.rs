@@ -1,6 +1,8 @@
 //! A view of an ONNX network: who makes a tensor, who is constant, which
 //! tensor holds the logits; and a writer that appends nodes to it.
 
+mod edit;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 

@@ -10,14 +10,17 @@ mod cam;
 mod classifier;
 mod error;
 mod graph;
+mod huggingface;
 mod library;
 mod onnx;
+mod package;
 mod spec;
 
 pub use cam::{HeadKind, NoMap};
 pub use classifier::{Classifier, Head, HeadOutput, Options, Output};
 pub use error::Error;
 pub use library::{Places as LibraryPlaces, find_library};
+pub use package::{KnownWeights, NewHead};
 pub use spec::{Activation, HeadSmoothing, HeadSpec, Model, ModelSpec, Places};
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use super::*;
 use prost::Message;
 use std::path::Path;
 
-const CHANNELS: usize = 5;
-const CLASSES: usize = 4;
+pub(super) const CHANNELS: usize = 5;
+pub(super) const CLASSES: usize = 4;
 
-fn floats(name: &str, dims: &[usize], seed: u32) -> TensorProto {
+pub(super) fn floats(name: &str, dims: &[usize], seed: u32) -> TensorProto {
     let mut state = seed.wrapping_mul(747_796_405) | 1;
     let value = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -31,7 +31,7 @@ fn floats(name: &str, dims: &[usize], seed: u32) -> TensorProto {
     }
 }
 
-fn ints(name: &str, values: &[i64]) -> TensorProto {
+pub(super) fn ints(name: &str, values: &[i64]) -> TensorProto {
     TensorProto {
         name: Some(name.into()),
         dims: vec![values.len() as i64],
@@ -41,7 +41,7 @@ fn ints(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
-fn list(name: &str, values: &[i64]) -> AttributeProto {
+pub(super) fn list(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: Some(name.into()),
         r#type: Some(AttributeType::Ints as i32),
@@ -50,7 +50,7 @@ fn list(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
-fn number(name: &str, value: i64) -> AttributeProto {
+pub(super) fn number(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.into()),
         r#type: Some(AttributeType::Int as i32),
@@ -59,7 +59,12 @@ fn number(name: &str, value: i64) -> AttributeProto {
     }
 }
 
-fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+pub(super) fn node(
+    op: &str,
+    inputs: &[&str],
+    output: &str,
+    attribute: Vec<AttributeProto>,
+) -> NodeProto {
     NodeProto {
         name: Some(format!("make_{output}")),
         op_type: Some(op.into()),
@@ -70,7 +75,7 @@ fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>)
     }
 }
 
-fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
+pub(super) fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
     let dim = |&v: &i64| tensor_shape_proto::Dimension {
         value: (v > 0).then_some(tensor_shape_proto::dimension::Value::DimValue(v)),
         ..Default::default()
@@ -86,7 +91,7 @@ fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
 }
 
 /// Convolution and ReLU (`a`), then `tail` to `logits`.
-fn network(opset: i64, tail: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelProto {
+pub(super) fn network(opset: i64, tail: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelProto {
     let mut nodes = vec![
         node("Conv", &["x", "w0", "b0"], "c", vec![list("pads", &[1, 1, 1, 1])]),
         node("Relu", &["c"], "a", vec![]),
@@ -129,7 +134,7 @@ fn squeeze(opset: i64, input: &str, output: &str) -> (NodeProto, Vec<TensorProto
 }
 
 /// Every recognised head: name, nodes, weights.
-fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
+pub(super) fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
     let gap = || node("GlobalAveragePool", &["a"], "p", vec![]);
     let flat = || node("Flatten", &["p"], "f", vec![]);
     let bias = || floats("b", &[CLASSES], 8);
@@ -199,13 +204,13 @@ fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
     ]
 }
 
-fn model(dir: &Path, net: &ModelProto) -> Model {
+pub(super) fn model(dir: &Path, net: &ModelProto) -> Model {
     let path = dir.join("net.onnx");
     std::fs::write(&path, net.encode_to_vec()).unwrap();
     Model::open(&path, None).unwrap()
 }
 
-fn picture(seed: usize) -> Vec<f32> {
+pub(super) fn picture(seed: usize) -> Vec<f32> {
     (0..3 * 6 * 8).map(|i| ((i * (7 + seed)) % 23) as f32 / 11.0 - 1.0).collect()
 }
 

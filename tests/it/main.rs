@@ -11,5 +11,9 @@
 mod annotate;
 mod bad_input;
 mod common;
+mod eval;
 mod footage;
 mod identity;
+mod learn;
+mod packages;
+mod pictures;
