@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Scores;
 
 /// Rows of the table of groups, worst first.
-const GROUPS: usize = 50;
+const GROUPS: usize = 20;
 /// Classes above which the confusion matrix is left out.
 const MATRIX: usize = 40;
 
@@ -96,8 +96,8 @@ fn write_page(
     tiles(out, scores)?;
     classes(out, scores)?;
     matrix(out, scores)?;
-    groups(out, scores)?;
     sheet(out, facts, scores, mistakes)?;
+    groups(out, scores)?;
     if !facts.skipped.is_empty() {
         out.push_str("<h2>Skipped</h2>\n");
         for why in facts.skipped {

@@ -138,6 +138,14 @@ pub fn plan_teaching(job: Teach) -> anyhow::Result<TeachingPlan> {
         bail!("--mix is {mix}, but must be 0 (only the examples) to 1 (as much as they allow)");
     }
     let model = Model::find(&job.model, &Places::from_env())?;
+    let unnamed = |h: &&HeadSpec| h.labels.is_empty() && h.name != job.head;
+    if let Some(head) = model.spec.heads.iter().find(unnamed) {
+        bail!(
+            "head {:?} of {} has no class names; give it some in a model.toml first",
+            head.name,
+            model.spec.name
+        );
+    }
     let (source, names) = match &job.examples {
         Examples::Pictures { dataset: path, selection } => {
             let dataset = Dataset::open(path, selection)?;
