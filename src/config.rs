@@ -35,6 +35,9 @@ pub struct Config {
 pub struct ModelConfig {
     /// Name of a shipped model, or path of a folder or `.onnx` file.
     pub name: String,
+    /// File of class names, one a line, in place of the model's own; empty for
+    /// none.
+    pub labels: String,
     /// Head that is explained; empty for the model's first.
     pub head: String,
     /// ONNX Runtime execution provider; `auto` for the best there is.
@@ -48,7 +51,8 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
-            name: "imagenet".into(),
+            name: "broadcast".into(),
+            labels: String::new(),
             head: String::new(),
             provider: "auto".into(),
             threads: 1,

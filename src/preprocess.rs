@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotation::View;
 use crate::frame::{Picture, Plane, Size};
+use crate::still::Still;
 
 /// Order of the axes in the classifier's input tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,18 @@ pub struct InputSpec {
     /// Divides each channel after that, on the 0..255 scale, in channel order.
     #[serde(default = "unit")]
     pub std: [f32; 3],
+    /// For [`Resize::Stretch`] and [`Resize::Crop`]: how much of that part is
+    /// taken each way, around its centre, 0..1 (7/8 where pictures are resized to 256 and cropped to 224).
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub crop_fraction: f64,
+}
+
+fn all() -> f64 {
+    1.0
+}
+
+fn is_all(fraction: &f64) -> bool {
+    *fraction == 1.0
 }
 
 fn unit() -> [f32; 3] {
@@ -89,6 +102,7 @@ impl InputSpec {
             resize: Resize::Stretch,
             mean: [0.0; 3],
             std: [1.0; 3],
+            crop_fraction: 1.0,
         }
     }
 
@@ -119,16 +133,15 @@ fn geometry(spec: &InputSpec, size: Size, pixel_aspect: f64) -> Geometry {
     let (pw, ph) = (size.width as f64, size.height as f64);
     let (iw, ih) = (spec.width as f64, spec.height as f64);
     let input = (0, 0, Size::new(spec.width, spec.height));
+    let part = if spec.crop_fraction > 0.0 { spec.crop_fraction.min(1.0) } else { 1.0 };
+    let middle = |width: f64, height: f64| {
+        let (width, height) = (width * part, height * part);
+        let view = View { x: (pw - width) / 2.0, y: (ph - height) / 2.0, width, height };
+        Geometry { view, inner: input }
+    };
     match spec.resize {
-        Resize::Stretch => {
-            Geometry { view: View { x: 0.0, y: 0.0, width: pw, height: ph }, inner: input }
-        }
-        Resize::Crop => {
-            let width = (ph * iw / ih / aspect).min(pw);
-            let height = (pw * aspect * ih / iw).min(ph);
-            let view = View { x: (pw - width) / 2.0, y: (ph - height) / 2.0, width, height };
-            Geometry { view, inner: input }
-        }
+        Resize::Stretch => middle(pw, ph),
+        Resize::Crop => middle((ph * iw / ih / aspect).min(pw), (pw * aspect * ih / iw).min(ph)),
         Resize::Letterbox => {
             let scale = (iw / (pw * aspect)).min(ih / ph);
             let fit = |side: f64, most: usize| ((side * scale).round() as usize).clamp(1, most);
@@ -144,6 +157,42 @@ fn geometry(spec: &InputSpec, size: Size, pixel_aspect: f64) -> Geometry {
                 height: ih * sy,
             };
             Geometry { view, inner: (left, top, inner) }
+        }
+    }
+}
+
+impl Geometry {
+    /// The part of a picture of `size` that is seen, in luma pixels.
+    fn source(&self, spec: &InputSpec, size: Size) -> View {
+        match spec.resize {
+            Resize::Stretch | Resize::Crop => self.view,
+            Resize::Letterbox => {
+                View { x: 0.0, y: 0.0, width: size.width as f64, height: size.height as f64 }
+            }
+        }
+    }
+}
+
+/// Fills the inner part of a tensor with the normalised colours of its pixels,
+/// which `colour` gives as R, G, B by their number.
+fn fill(
+    tensor: &mut [f32],
+    spec: &InputSpec,
+    (left, top, inner): (usize, usize, Size),
+    colour: impl Fn(usize) -> [f32; 3],
+) {
+    let area = spec.width * spec.height;
+    let scale = spec.std.map(|s| if s.is_normal() { 1.0 / s } else { 1.0 });
+    for y in 0..inner.height {
+        for x in 0..inner.width {
+            let mut colour = colour(y * inner.width + x);
+            if spec.color == ChannelOrder::Bgr {
+                colour.swap(0, 2);
+            }
+            let at = (top + y) * spec.width + left + x;
+            for c in 0..3 {
+                tensor[c * area + at] = (colour[c] - spec.mean[c]) * scale[c];
+            }
         }
     }
 }
@@ -189,33 +238,26 @@ impl Preprocessor {
         if area == 0 || picture.size.width == 0 || picture.size.height == 0 {
             return tensor;
         }
-        let Geometry { view, inner: (left, top, inner) } =
-            geometry(&spec, picture.size, picture.pixel_aspect);
-        let source = match spec.resize {
-            Resize::Crop => view,
-            _ => View {
-                x: 0.0,
-                y: 0.0,
-                width: picture.size.width as f64,
-                height: picture.size.height as f64,
-            },
-        };
-        self.shrink(picture, source, inner);
-        let scale = spec.std.map(|s| if s.is_normal() { 1.0 / s } else { 1.0 });
-        for y in 0..inner.height {
-            for x in 0..inner.width {
-                let i = y * inner.width + x;
-                let yuv = [0, 1, 2].map(|p| f32::from(self.small[p][i]));
-                let mut colour = picture.colorimetry.yuv_to_rgb(yuv);
-                if spec.color == ChannelOrder::Bgr {
-                    colour.swap(0, 2);
-                }
-                let at = (top + y) * spec.width + left + x;
-                for c in 0..3 {
-                    tensor[c * area + at] = (colour[c] - spec.mean[c]) * scale[c];
-                }
-            }
+        let geometry = geometry(&spec, picture.size, picture.pixel_aspect);
+        self.shrink(picture, geometry.source(&spec, picture.size), geometry.inner.2);
+        fill(&mut tensor, &spec, geometry.inner, |i| {
+            picture.colorimetry.yuv_to_rgb([0, 1, 2].map(|p| f32::from(self.small[p][i])))
+        });
+        tensor
+    }
+
+    /// The input for a still picture: the same rule and the same filter, on R,
+    /// G and B instead of Y, U and V.
+    pub fn run_still(&self, still: &Still) -> Vec<f32> {
+        let spec = self.spec;
+        let mut tensor = vec![0.0; 3 * spec.width * spec.height];
+        if tensor.is_empty() || still.rgb.is_empty() {
+            return tensor;
         }
+        let geometry = geometry(&spec, still.size, 1.0);
+        let small = still.resized(geometry.source(&spec, still.size), geometry.inner.2);
+        let pixels = small.as_chunks::<3>().0;
+        fill(&mut tensor, &spec, geometry.inner, |i| pixels[i].map(f32::from));
         tensor
     }
 
@@ -435,12 +477,35 @@ mod tests {
     }
 
     #[test]
+    fn a_still_gives_the_numbers_that_the_same_picture_in_a_video_gives() {
+        // A gradient with texture, grey so that chroma's half resolution does
+        // not show.
+        let luma = |x: usize, y: usize| (20 + x * 2 + y + (x * 7 + y * 13) % 40) as u8;
+        let mut picture =
+            Owned::new(Size::new(64, 48), 0, |p, x, y| if p == 0 { luma(x, y) } else { 128 });
+        picture.colorimetry = Colorimetry { full_range: true, ..Colorimetry::BT601 };
+        let rgb = (0..64 * 48).flat_map(|i| [luma(i % 64, i / 64); 3]).collect();
+        let still = Still { size: Size::new(64, 48), rgb };
+        for resize in [Resize::Stretch, Resize::Crop, Resize::Letterbox] {
+            let mut spec = InputSpec { resize, ..InputSpec::new(24, 20) };
+            (spec.mean, spec.std, spec.crop_fraction) = ([127.0; 3], [2.0, 1.0, 1.0], 0.875);
+            let (a, b) = (run(&spec, &picture), Preprocessor::new(&spec).run_still(&still));
+            let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1.01, "{resize:?}: {worst} levels");
+        }
+    }
+
+    #[test]
     fn views_are_the_rectangles_the_input_shows() {
         let mut spec = InputSpec::new(224, 224);
         let hd = Size::new(1920, 1080);
         assert_eq!(view(&spec, hd, 1.0), View { x: 0.0, y: 0.0, width: 1920.0, height: 1080.0 });
         spec.resize = Resize::Crop;
         assert_eq!(view(&spec, hd, 1.0), View { x: 420.0, y: 0.0, width: 1080.0, height: 1080.0 });
+        spec.crop_fraction = 0.875;
+        let inner = View { x: 487.5, y: 67.5, width: 945.0, height: 945.0 };
+        assert_eq!(view(&spec, hd, 1.0), inner);
+        spec.crop_fraction = 1.0;
         // Anamorphic 16:9 in 720 x 576: a square on screen is narrower in pixels.
         let pal = view(&spec, Size::new(720, 576), 64.0 / 45.0);
         assert!((pal.width - 405.0).abs() < 1e-9 && (pal.x - 157.5).abs() < 1e-9);

@@ -81,14 +81,17 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "annotation.rs",
         "clock.rs",
         "config.rs",
+        "eval",
         "explain",
         "frame.rs",
+        "learn",
         "mpegts.rs",
         "npy.rs",
         "overlay",
         "preprocess.rs",
         "sampling.rs",
         "shot.rs",
+        "still.rs",
         "sync.rs",
         "timeline",
     ];
@@ -192,8 +195,17 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 6] =
-        [&[], &["annotate"], &["explain"], &["doctor"], &["model"], &["model", "inspect"]];
+    let verbs: [&[&str]; 9] = [
+        &[],
+        &["annotate"],
+        &["doctor"],
+        &["eval"],
+        &["explain"],
+        &["model"],
+        &["model", "check"],
+        &["model", "inspect"],
+        &["model", "learn"],
+    ];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {
         assert!(known.contains(&format!("--{name}")), "documented but unknown: --{name}");

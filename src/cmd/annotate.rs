@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
+    /// Class names, one a line, for a model without
+    #[arg(long, value_name = "FILE")]
+    labels: Option<String>,
     /// Which of the model's questions to explain [default: the first]
     #[arg(long)]
     head: Option<String>,
@@ -112,6 +115,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         sets.extend(value.map(|value| format!("{key}={value}")));
     };
     set("model.name", args.model.clone());
+    set("model.labels", args.labels.clone());
     set("model.head", args.head.clone());
     set("model.threads", args.threads.map(|n| n.to_string()));
     set("model.provider", args.provider.clone());

@@ -2,8 +2,11 @@
 //! Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 
 mod annotate;
+mod check;
 mod doctor;
+mod eval;
 mod explain;
+mod learn;
 mod model;
 mod progress;
 
@@ -34,7 +37,9 @@ enum Verb {
     Annotate(Box<annotate::Args>),
     /// Explain single pictures
     Explain(Box<explain::Args>),
-    /// List and look into models
+    /// Tell how good a model is on labelled pictures
+    Eval(Box<eval::Args>),
+    /// List, check and teach models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
     Doctor(doctor::Args),
@@ -104,7 +109,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
         Verb::Explain(args) => explain::run(&args),
-        Verb::Model(args) => model::run(&args),
+        Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),
     }
 }

@@ -1,9 +1,11 @@
 //! `heatcast model`: which models there are, and what is in one.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Tensors, result};
+use super::{Failure, Tensors, check, learn, result};
 use crate::model::{Classifier, Explain, Finding, Heads, Model, Options, Places};
 
 /// Arguments of `heatcast model`.
@@ -21,15 +23,22 @@ enum Verb {
     Inspect {
         /// A name, a folder or an .onnx file
         model: String,
+        /// Class names, one a line, for a model without
+        #[arg(long, value_name = "FILE")]
+        labels: Option<PathBuf>,
         #[command(flatten)]
         tensors: Tensors,
         /// Print it as one JSON object
         #[arg(long)]
         json: bool,
     },
+    /// Try a model out, on a picture if one is given
+    Check(check::Args),
+    /// Teach a model a head with your own pictures or recordings
+    Learn(Box<learn::Args>),
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let places = Places::from_env();
     match &args.verb {
         Verb::List => {
@@ -44,12 +53,22 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Inspect { model, tensors, json } => inspect(model, tensors, *json, &places),
+        Verb::Inspect { model, labels, tensors, json } => {
+            inspect(model, labels.as_deref(), tensors, *json, &places)
+        }
+        Verb::Check(args) => check::run(args),
+        Verb::Learn(args) => learn::run(args, quiet),
     }
 }
 
-fn inspect(name: &str, tensors: &Tensors, json: bool, places: &Places) -> Result<(), Failure> {
-    let model = Model::find(name, places).map_err(Failure::usage)?;
+fn inspect(
+    name: &str,
+    labels: Option<&Path>,
+    tensors: &Tensors,
+    json: bool,
+    places: &Places,
+) -> Result<(), Failure> {
+    let model = Model::find_labelled(name, places, labels).map_err(Failure::usage)?;
     let explain = Explain {
         heads: Heads::All,
         feature: tensors.feature.clone(),

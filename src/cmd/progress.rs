@@ -59,6 +59,66 @@ impl Display {
     }
 }
 
+/// Counts things that are done, of a known number.
+pub(super) struct Count {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    quiet: bool,
+    begun: Instant,
+    last: Instant,
+}
+
+impl Count {
+    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
+        let Display { bar, begun, last, .. } = Display::new(quiet);
+        Self { bar, what, quiet, begun, last }
+    }
+
+    pub(super) fn update(&mut self, done: usize, of: usize) {
+        let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
+        if self.quiet || self.last.elapsed() < every {
+            return;
+        }
+        self.last = Instant::now();
+        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(1e-3);
+        let left = of.saturating_sub(done) as f64 / rate.max(1e-3);
+        let text = format!("{done} of {of} {}  {rate:.0}/s  {} left", self.what, clock(left));
+        self.show(done as u64, of as u64, text);
+    }
+
+    /// Shows how much of one of several tasks is done, 0..1.
+    pub(super) fn part(&mut self, task: &str, part: f64) {
+        let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
+        if self.quiet || self.last.elapsed() < every {
+            return;
+        }
+        self.last = Instant::now();
+        let percent = (part * 100.0).clamp(0.0, 100.0);
+        let text = match &self.bar {
+            Some(_) => task.to_owned(),
+            None => format!("{task}: {percent:.0} %"),
+        };
+        self.show(percent as u64, 100, text);
+    }
+
+    fn show(&self, done: u64, of: u64, text: String) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(of);
+                bar.set_position(done);
+                bar.set_message(text);
+            }
+            None => talk(format_args!("{text}")),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn describe(progress: Progress, elapsed_s: f64) -> String {
     let (frames, reached) = (progress.frames, progress.reached.as_secs_f64());
     let elapsed_s = elapsed_s.max(1e-3);

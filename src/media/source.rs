@@ -43,6 +43,8 @@ pub struct SourceOptions {
     pub program: Option<u32>,
     /// The container the tracks will go to: it decides what can be copied.
     pub container: Container,
+    /// True to leave every other track out: nobody will read them.
+    pub video_only: bool,
 }
 
 /// What a source reports beside its frames.
@@ -138,7 +140,7 @@ impl Source {
             add_chain(&pipeline, &[&filesrc, &demuxer])?;
             let is_ts = demuxer.factory().is_some_and(|f| f.name() == "tsdemux");
             let ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
-            connect_demuxer(&pipeline, &demuxer, &shared, options.container, ts_times);
+            connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times);
         }
         let source = Self { path: path.to_owned(), pipeline, shared };
         source.pipeline.set_state(gst::State::Playing).map_err(|_| {
@@ -333,7 +335,7 @@ fn connect_demuxer(
     pipeline: &gst::Pipeline,
     demuxer: &gst::Element,
     shared: &Arc<Shared>,
-    container: Container,
+    options: SourceOptions,
     ts_times: Option<Arc<TsTimes>>,
 ) {
     let (weak, shared) = (pipeline.downgrade(), Arc::clone(shared));
@@ -352,8 +354,10 @@ fn connect_demuxer(
             } else {
                 add_video_branch(&pipeline, pad, &caps, &shared)
             }
+        } else if options.video_only {
+            sink_silently(&pipeline, pad)
         } else {
-            add_track(&pipeline, pad, &caps, &shared, container)
+            add_track(&pipeline, pad, &caps, &shared, options.container)
         };
         if let Err(error) = built {
             let text = error.to_string();

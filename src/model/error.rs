@@ -25,6 +25,22 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file of a new model cannot be written.
+    #[error("cannot write {}: {source}; check that the folder may be written into and has room", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The network is larger than the format or the machine allows.
+    #[error("{} is too large: {reason}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How large it is, and what to do.
+        reason: String,
+    },
     /// `model.toml` is not valid.
     #[error("{} is not a valid model description: {reason}", path.display())]
     Spec {

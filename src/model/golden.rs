@@ -66,6 +66,7 @@ fn case_in(folder: &Path, file: &str) -> Option<Case> {
                 resize: Resize::Stretch,
                 mean: [0.0; 3],
                 std: [1.0; 3],
+                crop_fraction: 1.0,
             },
             heads: vec![HeadSpec {
                 name: "class".into(),

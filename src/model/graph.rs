@@ -2,6 +2,8 @@
 //! picture, in which order nodes run, which tensor holds the logits. Read by
 //! the explanations and the classifier; [`Appender`] writes.
 
+mod edit;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;

@@ -11,10 +11,12 @@ mod classifier;
 mod error;
 mod explain;
 mod graph;
+mod huggingface;
 mod library;
 mod net;
 mod onnx;
 mod options;
+mod package;
 mod shapes;
 mod spec;
 mod writer;
@@ -24,6 +26,7 @@ pub use error::Error;
 pub use explain::{Finding, HeadKind, NoMap};
 pub use library::{Places as LibraryPlaces, find_library};
 pub use options::{ClassMap, Explain, Head, HeadOutput, Heads, Options, Output, Wanted};
+pub use package::{KnownWeights, NewHead};
 pub use spec::{Activation, HeadSmoothing, HeadSpec, Model, ModelSpec, Places};
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::explain::Method;
 use prost::Message;
 use std::path::Path;
 
-const CHANNELS: usize = 5;
-const CLASSES: usize = 4;
+pub(super) const CHANNELS: usize = 5;
+pub(super) const CLASSES: usize = 4;
 
 pub(super) fn floats(name: &str, dims: &[usize], seed: u32) -> TensorProto {
     let mut state = seed.wrapping_mul(747_796_405) | 1;
@@ -91,7 +91,7 @@ pub(super) fn info(name: &str, dims: &[i64]) -> ValueInfoProto {
 }
 
 /// Convolution and ReLU (`a`), then `tail` to `logits`.
-fn network(opset: i64, tail: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelProto {
+pub(super) fn network(opset: i64, tail: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelProto {
     let mut nodes = vec![
         node("Conv", &["x", "w0", "b0"], "c", vec![list("pads", &[1, 1, 1, 1])]),
         node("Relu", &["c"], "a", vec![]),
@@ -134,7 +134,7 @@ fn squeeze(opset: i64, input: &str, output: &str) -> (NodeProto, Vec<TensorProto
 }
 
 /// Every recognised head: name, nodes, weights.
-fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
+pub(super) fn heads(opset: i64) -> Vec<(&'static str, Vec<NodeProto>, Vec<TensorProto>)> {
     let gap = || node("GlobalAveragePool", &["a"], "p", vec![]);
     let flat = || node("Flatten", &["p"], "f", vec![]);
     let bias = || floats("b", &[CLASSES], 8);
@@ -214,7 +214,7 @@ fn all() -> Vec<Wanted> {
     (0..CLASSES).map(|class| Wanted { head: 0, class }).collect()
 }
 
-fn picture(seed: usize) -> Vec<f32> {
+pub(super) fn picture(seed: usize) -> Vec<f32> {
     (0..3 * 6 * 8).map(|i| ((i * (7 + seed)) % 23) as f32 / 11.0 - 1.0).collect()
 }
 

@@ -61,6 +61,14 @@ impl Default for Explain {
     }
 }
 
+impl Explain {
+    /// Explains `heads` as recordings are explained unless settings say
+    /// otherwise.
+    pub fn of(heads: Heads) -> Self {
+        Self { heads, seed: Seed::Auto, ..Self::default() }
+    }
+}
+
 /// Which heads are explained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Heads {

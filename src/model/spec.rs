@@ -6,14 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::graph::{FinalActivation, Graph};
-use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
+use super::huggingface;
+use crate::preprocess::{InputSpec, Layout};
 
 /// The file that describes a model.
-const DESCRIPTION: &str = "model.toml";
+pub(super) const DESCRIPTION: &str = "model.toml";
 /// The network beside it.
-const NETWORK: &str = "model.onnx";
+pub(super) const NETWORK: &str = "model.onnx";
 /// Logit units that paint full heat when a model does not say.
-const DEFAULT_EXPLAIN_SCALE: f32 = 6.0;
+pub(super) const DEFAULT_EXPLAIN_SCALE: f32 = 6.0;
+/// Bytes that a protobuf message, and so an ONNX file, stays below.
+const LARGEST_NETWORK: u64 = 1 << 31;
+/// Copies of the network that exist while it is loaded: the file, the extended
+/// network, and ONNX Runtime's.
+const COPIES: u64 = 3;
 /// A declared number of classes above this is not believed.
 const MOST_CLASSES: usize = 1_000_000;
 
@@ -123,7 +129,7 @@ impl ModelSpec {
 
     /// What is wrong with the settings, as far as that shows without the
     /// network.
-    fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<String> {
         let i = &self.input;
         if self.name.trim().is_empty() {
             return Some("name is empty; give the model a name".into());
@@ -148,6 +154,12 @@ impl ModelSpec {
         }
         if let Some(c) = i.mean.iter().position(|m| !m.is_finite()) {
             return Some(format!("input.mean[{c}] is {}; it must be a number", i.mean[c]));
+        }
+        if !(i.crop_fraction > 0.0 && i.crop_fraction <= 1.0) {
+            let fraction = i.crop_fraction;
+            return Some(format!(
+                "input.crop_fraction is {fraction}; it must be above 0 and at most 1"
+            ));
         }
         if self.heads.is_empty() {
             return Some(
@@ -247,13 +259,18 @@ impl Places {
             .filter_map(|folder| std::fs::read_dir(folder).ok())
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|p| p.join(DESCRIPTION).is_file())
+            .filter(|p| is_package(p))
             .filter_map(|p| Some(p.file_name()?.to_str()?.to_owned()))
             .collect();
         names.sort();
         names.dedup();
         names
     }
+}
+
+/// True for a folder that describes a model.
+fn is_package(folder: &Path) -> bool {
+    folder.join(DESCRIPTION).is_file() || huggingface::is_folder(folder)
 }
 
 /// A model that was found: its network's file and its description.
@@ -275,20 +292,31 @@ impl Model {
     /// [`Error::NotFound`] lists the places and the nearest name; other errors
     /// are those of [`Model::open`].
     pub fn find(name: &str, places: &Places) -> Result<Self, Error> {
+        Self::find_labelled(name, places, None)
+    }
+
+    /// As [`Model::find`], with the class names of the file `labels` (one a
+    /// line) in place of the model's own, if a file is given.
+    ///
+    /// # Errors
+    /// As [`Model::find`]; [`Error::Read`] when `labels` cannot be read.
+    pub fn find_labelled(
+        name: &str,
+        places: &Places,
+        labels: Option<&Path>,
+    ) -> Result<Self, Error> {
         if Path::new(name).exists() && !name.is_empty() {
             let here = Path::new(name);
             // A folder that happens to be called like a model is not one.
-            if here.is_file() || here.join(DESCRIPTION).is_file() || name.contains('/') {
-                return Self::open(here, None);
+            if here.is_file() || is_package(here) || name.contains('/') {
+                return Self::open(here, labels);
             }
         }
         let is_name =
             !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
         let folders = if is_name { places.0.as_slice() } else { &[] };
-        if let Some(folder) =
-            folders.iter().map(|f| f.join(name)).find(|f| f.join(DESCRIPTION).is_file())
-        {
-            return Self::open(&folder, None);
+        if let Some(folder) = folders.iter().map(|f| f.join(name)).find(|f| is_package(f)) {
+            return Self::open(&folder, labels);
         }
         let names = places.names();
         let nearest = names
@@ -302,7 +330,7 @@ impl Model {
         Err(Error::NotFound { name: name.to_owned(), places: looked, nearest })
     }
 
-    /// Opens a model folder, a `model.toml`, or an `.onnx` file without a
+    /// Opens a model folder (this program's or Hugging Face's), a `model.toml`, or an `.onnx` file without a
     /// description, whose labels are then the lines of `labels`.
     ///
     /// An undescribed network is taken to want RGB pictures normalised like
@@ -312,6 +340,9 @@ impl Model {
     /// [`Error::Read`], [`Error::Spec`], and for undescribed networks
     /// [`Error::NotOnnx`] and [`Error::Network`].
     pub fn open(path: &Path, labels: Option<&Path>) -> Result<Self, Error> {
+        if path.is_dir() && !path.join(DESCRIPTION).is_file() && huggingface::is_folder(path) {
+            return huggingface::open(path, labels.map(read_labels).transpose()?);
+        }
         let is_toml = path.extension().is_some_and(|e| e == "toml");
         let described_by = if path.is_dir() {
             Some(path.join(DESCRIPTION))
@@ -394,13 +425,10 @@ impl Model {
             smoothing: None,
         };
         let input = InputSpec {
-            width: width.unwrap_or(224),
-            height: height.unwrap_or(224),
             layout,
-            color: ChannelOrder::Rgb,
-            resize: Resize::Stretch,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
+            ..InputSpec::new(width.unwrap_or(224), height.unwrap_or(224))
         };
         let spec = ModelSpec {
             name: name.unwrap_or(stem).to_owned(),
@@ -417,15 +445,37 @@ impl Model {
     }
 }
 
-/// The bytes of an ONNX file.
+/// The bytes of a network, once it is known that there is room for it.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    let unread = |source| Error::Read { path: path.to_path_buf(), source };
-    // ONNX Runtime takes no more, and nothing is read in vain.
-    if std::fs::metadata(path).map_err(unread)?.len() > i32::MAX as u64 {
-        let reason = "it is larger than 2 GiB; export it with its weights in a file of their own";
-        return Err(Error::not_onnx(path, reason));
+    let meta = std::fs::metadata(path)
+        .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if let Some(reason) = too_large(meta.len(), available_memory()) {
+        return Err(Error::TooLarge { path: path.to_path_buf(), reason });
     }
-    std::fs::read(path).map_err(unread)
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
+}
+
+/// Why a network of so many bytes cannot be loaded, if it cannot.
+fn too_large(bytes: u64, available: Option<u64>) -> Option<String> {
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    if bytes >= LARGEST_NETWORK {
+        let is = gigabytes(bytes);
+        return Some(format!(
+            "it has {is}, and an ONNX file has less than 2 GB; export it with its weights in a file of their own"
+        ));
+    }
+    let available = available.filter(|&a| bytes.saturating_mul(COPIES) > a)?;
+    let (is, free) = (gigabytes(bytes), gigabytes(available));
+    Some(format!(
+        "loading its {is} takes about {COPIES} times that, and {free} of memory are free; end other programs or use a smaller model"
+    ))
+}
+
+/// Memory that can be had without swapping, in bytes, where the system says.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
@@ -509,6 +559,21 @@ labels = ["action"]
         for odd in ["", ".", "/", "../models", "no/such", "x.onnx"] {
             assert!(Model::find(odd, &places).is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_network_without_room_is_refused_before_it_is_read() {
+        assert_eq!(too_large(100, None), None);
+        assert_eq!(too_large(1_000_000_000, Some(4_000_000_000)), None);
+        let said = too_large(1_000_000_000, Some(2_000_000_000)).unwrap();
+        assert!(said.contains("1.0 GB") && said.contains("2.0 GB of memory"), "{said}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge.onnx");
+        // A file with a hole: it has a size but takes no room.
+        std::fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
+        let said = Model::open(&path, None).unwrap_err().to_string();
+        assert!(said.contains("3.2 GB") && said.contains("less than 2 GB"), "{said}");
+        assert!(available_memory().is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

@@ -14,9 +14,15 @@
 //! compositor ends the output.
 
 mod analyst;
+mod card;
 mod compositor;
+mod crew;
+mod evaluate;
 mod event_log;
+mod examples;
+mod lessons;
 mod summary;
+mod teach;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,8 +42,10 @@ use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch, temporary};
+pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
 pub use summary::{Summary, TrackReport};
+pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 
 /// How often the supervisor looks around.
 const TICK: Duration = Duration::from_millis(20);
@@ -91,7 +99,8 @@ pub struct Prepared {
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let model = Model::find(&config.model.name, &Places::from_env())?;
+    let labels = given(&config.model.labels).map(PathBuf::from);
+    let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
     let options = Options {
         library: given(&config.model.onnxruntime).map(PathBuf::from),
         threads: config.model.threads,
@@ -135,7 +144,7 @@ pub fn annotate(
     media::init()?;
     let container = Container::of(&job.output)?;
     let about = about(job, &prepared);
-    let options = SourceOptions { program: job.program, container };
+    let options = SourceOptions { program: job.program, container, video_only: false };
     let (source, frames) = Source::open(&job.input, &options)?;
     let source = Arc::new(source);
     let events = job.events.as_ref().map(|path| EventLog::create(path, about)).transpose()?;

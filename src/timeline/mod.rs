@@ -1,5 +1,6 @@
-//! What is written down about a stream, apart from the picture: one file per
+//! What is written down about a stream, apart from the picture, and read back: one file per
 //! format. Called by the pipeline as annotations come; must not know where the
 //! lines go.
 
+pub mod cut_list;
 pub mod events;

@@ -11,6 +11,10 @@
 mod annotate;
 mod bad_input;
 mod common;
+mod eval;
 mod explain;
 mod footage;
 mod identity;
+mod learn;
+mod packages;
+mod pictures;

@@ -1,0 +1,272 @@
+//! Runs a classifier over labelled pictures and scores its answers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+
+use super::crew;
+use crate::annotation::ActivationMap;
+use crate::dataset::{Dataset, Selection};
+use crate::eval::{Answer, Mistake, Scores, class_of};
+use crate::model::{ClassMap, Classifier, Explain, Head, Heads, Model, Options, Places, Wanted};
+use crate::overlay::{HudMode, Painter, Style};
+use crate::preprocess::{Preprocessor, view};
+use crate::still::Still;
+
+/// A picture file above this is not read, in bytes.
+const LARGEST_FILE: u64 = 512 << 20;
+/// Longer side of the pictures in a report, in pixels.
+const SHEET_PX: usize = 360;
+/// Opacity of full heat in them: they are small.
+const SHEET_OPACITY: f32 = 0.65;
+/// Quality of the pictures in a report, 1 to 100.
+const SHEET_QUALITY: u8 = 82;
+
+/// A classifier to be evaluated on labelled pictures.
+#[derive(Clone, Debug)]
+pub struct Evaluate {
+    /// Folder or table of pictures.
+    pub dataset: PathBuf,
+    /// Which rows of a table.
+    pub selection: Selection,
+    /// Name or path of the model.
+    pub model: String,
+    /// File of class names, for models without.
+    pub labels: Option<PathBuf>,
+    /// The head; may be left out where there is only one.
+    pub head: Option<String>,
+    /// Pictures looked at at the same time.
+    pub threads: usize,
+    /// Most wrong answers that are kept with their pictures.
+    pub mistakes: usize,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// Name of the model.
+    pub model: String,
+    /// Version of its weights.
+    pub version: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// Name of the head.
+    pub head: String,
+    /// The scores.
+    pub scores: Scores,
+    /// Files that were skipped, each with the reason.
+    pub skipped: Vec<String>,
+    /// What else people should know.
+    pub notes: Vec<String>,
+    /// The wrong answers that were surest, worst first.
+    pub mistakes: Vec<Mistake>,
+    /// Why there is no heat, where there is none.
+    pub no_heat: Option<String>,
+}
+
+/// A data set and a classifier that fit each other.
+pub struct EvaluationPlan {
+    job: Evaluate,
+    model: Model,
+    head: usize,
+    dataset: Dataset,
+    /// The class of each picture.
+    truths: Vec<usize>,
+    workers: Vec<Worker>,
+}
+
+/// A classifier with what feeds it.
+pub(super) struct Worker {
+    pub(super) classifier: Classifier,
+    pub(super) preprocessor: Preprocessor,
+}
+
+/// Classifiers for so many threads.
+pub(super) fn workers(
+    model: &Model,
+    options: &Options,
+    threads: usize,
+) -> anyhow::Result<Vec<Worker>> {
+    (0..threads.max(1))
+        .map(|_| {
+            let classifier = Classifier::load(model, options)?;
+            Ok(Worker { classifier, preprocessor: Preprocessor::new(&model.spec.input) })
+        })
+        .collect()
+}
+
+/// Loads the model, finds the pictures and their classes.
+///
+/// # Errors
+/// When either cannot be had or they do not fit.
+pub fn plan_evaluation(job: Evaluate) -> anyhow::Result<EvaluationPlan> {
+    let model = Model::find_labelled(&job.model, &Places::from_env(), job.labels.as_deref())?;
+    let heads = &model.spec.heads;
+    if job.head.is_none() && heads.len() > 1 {
+        let names: Vec<_> = heads.iter().map(|h| h.name.as_str()).collect();
+        bail!(
+            "{} has {} heads; choose the one to evaluate with --head: {}",
+            model.spec.name,
+            heads.len(),
+            names.join(", ")
+        );
+    }
+    let dataset = Dataset::open(&job.dataset, &job.selection)?;
+    let heads = job.head.clone().map_or(Heads::First, |name| Heads::Named(vec![name]));
+    let options = Options { explain: Explain::of(heads), ..Options::default() };
+    let workers = workers(&model, &options, job.threads)?;
+    let (head, labels) = {
+        let classifier = &workers[0].classifier;
+        let head = classifier.explained_heads().next().unwrap_or(0);
+        (head, classifier.heads()[head].labels.clone())
+    };
+    let name = &model.spec.heads[head].name;
+    let truth = |label: &str| {
+        class_of(&labels, label, name).with_context(|| job.dataset.display().to_string())
+    };
+    let truths = dataset.items.iter().map(|i| truth(&i.label)).collect::<Result<_, _>>()?;
+    Ok(EvaluationPlan { job, model, head, dataset, truths, workers })
+}
+
+/// What the classifier said about one picture, and its evidence.
+type Said = Result<(Vec<f32>, Option<ActivationMap>), String>;
+
+/// Looks at every picture, calling `report` with the number done of how many.
+///
+/// # Errors
+/// When no picture can be read, or the classifier fails.
+pub fn evaluate(
+    plan: EvaluationPlan,
+    report: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Evaluation> {
+    let EvaluationPlan { job, model, head, dataset, truths, mut workers } = plan;
+    let count = dataset.items.len();
+    let look = |worker: &mut Worker, i: usize| -> anyhow::Result<Said> {
+        let path = &dataset.items[i].path;
+        let still = match read_still(path) {
+            Ok(still) => still,
+            Err(why) => return Ok(Err(why)),
+        };
+        let input = worker.preprocessor.run_still(&still);
+        let output =
+            worker.classifier.run(&input, &[]).with_context(|| path.display().to_string())?;
+        let said = &output.heads[head].probabilities;
+        let best = (0..said.len()).fold(0, |b, i| if said[i] > said[b] { i } else { b });
+        let map = output.map(Wanted { head, class: best }).map(ClassMap::in_logit_units);
+        Ok(Ok((said.clone(), map)))
+    };
+    let said = crew::share(&mut workers, 0..count, look, &mut |done| report(done, count))?;
+    let classifier = &workers[0].classifier;
+    let description = &classifier.heads()[head];
+    let labels = class_names(description);
+    let (mut answers, mut seen, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, said) in said.into_iter().enumerate() {
+        match said {
+            Ok((mut probabilities, map)) => {
+                if let [p] = probabilities[..] {
+                    probabilities.push(1.0 - p);
+                }
+                let group = dataset.items[i].group.clone();
+                answers.push(Answer { truth: truths[i], probabilities, group });
+                seen.push((i, map));
+            }
+            Err(why) => skipped.push(why),
+        }
+    }
+    let scores = Scores::of(&labels, &answers).ok_or_else(|| {
+        let first = skipped.first().cloned().unwrap_or_default();
+        anyhow!("none of the {count} pictures can be read; the first one: {first}")
+    })?;
+    let mut notes = dataset.notes.clone();
+    if let [only] = dataset.labels().into_keys().collect::<Vec<_>>()[..] {
+        notes.push(format!(
+            "all pictures are of one class, {only:?}: nothing is known about the others"
+        ));
+    }
+    // Names in the report are relative to the folder, or to the table's.
+    let base = if job.dataset.is_dir() {
+        job.dataset.clone()
+    } else {
+        job.dataset.parent().map(Path::to_path_buf).unwrap_or_default()
+    };
+    let mistakes = worst(&answers, job.mistakes)
+        .into_iter()
+        .filter_map(|a| {
+            let (item, map) = &seen[a];
+            let picture = &dataset.items[*item].path;
+            mistake(picture, &base, &answers[a], &labels, map.as_ref(), &model, description)
+        })
+        .collect();
+    Ok(Evaluation {
+        model: model.spec.name.clone(),
+        version: model.spec.version.clone(),
+        sha256: classifier.sha256().to_owned(),
+        head: description.name.to_string(),
+        scores,
+        skipped,
+        notes,
+        mistakes,
+        no_heat: classifier.why_no_map(head).map(ToString::to_string),
+    })
+}
+
+/// A head's labels; one class alone gets `other` beside it.
+fn class_names(head: &Head) -> Vec<String> {
+    let mut names: Vec<String> = head.labels.iter().map(|l| l.to_string()).collect();
+    if names.len() == 1 {
+        names.push("other".to_owned());
+    }
+    names
+}
+
+/// Reads a picture; the error is a sentence that names it.
+pub(super) fn read_still(path: &Path) -> Result<Still, String> {
+    let say = |why: &dyn std::fmt::Display| format!("{} {why}", path.display());
+    let meta = std::fs::metadata(path).map_err(|e| say(&format!("cannot be read: {e}")))?;
+    if meta.len() > LARGEST_FILE {
+        return Err(say(&"is too large for a picture (more than 512 MB)"));
+    }
+    let bytes = std::fs::read(path).map_err(|e| say(&format!("cannot be read: {e}")))?;
+    Still::decode(&bytes).map_err(|e| say(&e))
+}
+
+/// The wrong answers that were surest.
+fn worst(answers: &[Answer], most: usize) -> Vec<usize> {
+    let mut wrong: Vec<usize> = (0..answers.len()).filter(|&i| !answers[i].is_right()).collect();
+    wrong.sort_by(|&a, &b| answers[b].fault().total_cmp(&answers[a].fault()).then(a.cmp(&b)));
+    wrong.truncate(most);
+    wrong
+}
+
+fn mistake(
+    path: &Path,
+    base: &Path,
+    answer: &Answer,
+    labels: &[String],
+    map: Option<&ActivationMap>,
+    model: &Model,
+    head: &Head,
+) -> Option<Mistake> {
+    let still = read_still(path).ok()?;
+    let taken_for = answer.predicted();
+    let small = still.shrunk(SHEET_PX);
+    let jpeg = |still: &Still| still.to_jpeg(SHEET_QUALITY).ok();
+    let heat = map.map(|map| {
+        let values = map.values.iter().map(|v| (v / head.explain_scale).clamp(0.0, 1.0)).collect();
+        let map = ActivationMap { values, ..*map };
+        let view = view(&model.spec.input, small.size, 1.0);
+        small.painted(|picture, colours| {
+            let style = Style { hud: HudMode::Off, opacity: SHEET_OPACITY, ..Style::default() };
+            Painter::new(picture.size, colours, 1.0, style).paint(picture, Some((&map, &view)));
+        })
+    });
+    Some(Mistake {
+        name: path.strip_prefix(base).unwrap_or(path).display().to_string(),
+        truth: labels[answer.truth].clone(),
+        taken_for: labels[taken_for].clone(),
+        p_truth: answer.probabilities[answer.truth],
+        p_taken_for: answer.probabilities[taken_for],
+        picture: jpeg(&small)?,
+        heat: heat.as_ref().and_then(jpeg),
+    })
+}
