@@ -24,6 +24,7 @@ RUN apt-get update \
 COPY --from=build /src/target/release/heatcast /opt/heatcast/
 COPY --from=build /src/.heatcast/onnxruntime/lib/ /opt/heatcast/lib/
 COPY --from=build /src/.heatcast/onnxruntime/LICENSE /src/.heatcast/onnxruntime/ThirdPartyNotices.txt /opt/heatcast/lib/
+COPY models/broadcast /opt/heatcast/models/broadcast
 COPY models/imagenet /opt/heatcast/models/imagenet
 COPY pipelines /opt/heatcast/pipelines
 COPY LICENSE-MIT LICENSE-APACHE assets/DejaVuSans-LICENSE.txt /opt/heatcast/

@@ -116,8 +116,10 @@ def peer(clip, python):
     out = os.path.join(WORK, "peer.mp4")
     script = os.path.join(ROOT, "benches/peers/naive.py")
     theirs = run([python, script, clip, out])
-    every_frame = annotated(clip, "--analysis-fps", "1000")
-    ours = annotated(clip)
+    # The script runs the network of `imagenet`.
+    same = ("--model", "imagenet")
+    every_frame = annotated(clip, *same, "--analysis-fps", "1000")
+    ours = annotated(clip, *same)
     frames = ours["summary"]["frames_in"]
     print(f"naive script (analyses every frame)    {frames / theirs['wall']:6.1f} frames/s  cpu {theirs['cpu']:.1f} s")
     print(f"heatcast, every frame analysed         {frames / every_frame['wall']:6.1f} frames/s  cpu {every_frame['cpu']:.1f} s  {theirs['wall'] / every_frame['wall']:.2f}x the script")

@@ -30,8 +30,8 @@ pub(super) struct Args {
     /// A recording; frames inside its breaks are `commercial`, others `show`
     #[arg(long, value_name = "FILE", conflicts_with = "from", requires = "cuts")]
     from_recording: Option<PathBuf>,
-    /// The breaks of the recording: an edit decision list (Kodi, Comskip)
-    #[arg(long, value_name = "EDL", requires = "from_recording")]
+    /// The breaks of the recording: an edit decision list (Kodi, Comskip) or events
+    #[arg(long, value_name = "FILE", requires = "from_recording")]
     cuts: Option<PathBuf>,
     /// Frames taken per second of the recording, at most
     #[arg(long, value_name = "N", default_value_t = 2.0)]

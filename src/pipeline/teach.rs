@@ -15,7 +15,7 @@ use crate::dataset::{Dataset, Selection};
 use crate::eval::{Answer, Scores};
 use crate::learn::{Course, FEWEST, Learnt, Linear};
 use crate::model::{Classifier, Explain, HeadSpec, Heads, Model, NewHead, Options, Places};
-use crate::timeline::cut_list::{Break, parse_edl};
+use crate::timeline::cut_list::{self, Break};
 
 /// Part of the loss in cross-validation at which another way is taken.
 const CLEARLY_BETTER: f64 = 0.95;
@@ -179,7 +179,7 @@ pub fn plan_teaching(job: Teach) -> anyhow::Result<TeachingPlan> {
             }
             let text = std::fs::read_to_string(cuts)
                 .with_context(|| format!("cannot read the list {}", cuts.display()))?;
-            let breaks = parse_edl(&text).with_context(|| cuts.display().to_string())?;
+            let breaks = cut_list::parse(&text).with_context(|| cuts.display().to_string())?;
             (Planned::Recording(breaks), lessons::LABELS.map(str::to_owned).to_vec())
         }
     };

@@ -1,6 +1,8 @@
 //! Reads where the commercial breaks of a recording are: the edit decision
-//! lists of MPlayer, Kodi and Comskip. Called before a recording is learnt
-//! from; must not know a file.
+//! lists of MPlayer, Kodi and Comskip, and the events of this program. Called
+//! before a recording is learnt from; must not know a file.
+
+use serde::Deserialize;
 
 /// A commercial break, in seconds of stream time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +35,83 @@ pub enum Error {
     /// There is no break in it.
     #[error("holds no commercial break (action 0 or 3)")]
     NoBreak,
+    /// A line of an events file that cannot be read.
+    #[error("line {line} is not an event of Heatcast: {reason}")]
+    Event {
+        /// Counted from one.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Events without a break.
+    #[error(
+        "holds no event that shows `commercial`; annotate with --events and a model that knows it"
+    )]
+    NoCommercial,
+}
+
+/// The breaks in `text`: an edit decision list, or the lines of an events file.
+///
+/// # Errors
+/// As [`parse_edl`] and [`parse_events`].
+pub fn parse(text: &str) -> Result<Vec<Break>, Error> {
+    if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+        parse_events(text)
+    } else {
+        parse_edl(text)
+    }
+}
+
+/// The part of an event that is read here.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    pts_s: f64,
+    shown: Option<Shown>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    label: String,
+}
+
+/// The stretches of an events file in which a head with the class `commercial`
+/// shows it: from the first analysed frame of each to the first one after it.
+///
+/// # Errors
+/// [`Error::Event`] for the first line that is no event, and
+/// [`Error::NoCommercial`].
+pub fn parse_events(text: &str) -> Result<Vec<Break>, Error> {
+    let mut breaks: Vec<Break> = Vec::new();
+    let (mut open, mut last) = (false, 0.0);
+    for (n, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let event: Event = serde_json::from_str(line)
+            .map_err(|e| Error::Event { line: n + 1, reason: e.to_string() })?;
+        let Some(shown) = event.shown.filter(|_| event.kind == "analysis") else { continue };
+        let in_break = match shown.label.as_str() {
+            "commercial" => true,
+            "show" => false,
+            // Another head's answer.
+            _ => continue,
+        };
+        last = event.pts_s;
+        match breaks.last_mut().filter(|_| open) {
+            Some(current) => current.end_s = last,
+            None if in_break => breaks.push(Break { start_s: last, end_s: last }),
+            None => {}
+        }
+        open = in_break;
+    }
+    // The last analysed frame stands for all that follows.
+    if let Some(current) = breaks.last_mut().filter(|b| open && b.end_s <= last) {
+        current.end_s = f64::MAX;
+    }
+    if breaks.is_empty() { Err(Error::NoCommercial) } else { Ok(breaks) }
 }
 
 /// The breaks of the edit decision list `text`, in order, overlaps joined.
@@ -109,6 +188,33 @@ mod tests {
         let found = parse_edl(text).unwrap();
         let wanted = [(5.3, 7.1), (60.5, 130.25)];
         assert_eq!(found, wanted.map(|(start_s, end_s)| Break { start_s, end_s }));
+    }
+
+    #[test]
+    fn events_are_breaks_from_the_first_commercial_to_the_next_show() {
+        let event = |pts: f64, head: &str, label: &str| {
+            format!(
+                r#"{{"type":"analysis","pts_s":{pts},"head":"{head}","label":"x","shown":{{"label":"{label}","probability":0.9}}}}"#
+            )
+        };
+        let text = [
+            r#"{"type":"header","schema":1}"#.to_owned(),
+            event(0.0, "content", "show"),
+            event(0.5, "content", "commercial"),
+            event(0.5, "sport", "tennis"),
+            event(1.0, "content", "commercial"),
+            event(1.5, "content", "show"),
+            event(2.0, "content", "commercial"),
+            event(2.5, "content", "commercial"),
+        ]
+        .join("\n");
+        let wanted = [(0.5, 1.5), (2.0, f64::MAX)];
+        let found = parse(&text).unwrap();
+        assert_eq!(found, wanted.map(|(start_s, end_s)| Break { start_s, end_s }));
+        let none = parse(&event(0.0, "content", "show")).unwrap_err().to_string();
+        assert!(none.contains("no event that shows `commercial`"), "{none}");
+        let bad = parse("{\"type\":\"header\"}\n{oops").unwrap_err().to_string();
+        assert!(bad.contains("line 2 is not an event"), "{bad}");
     }
 
     #[test]
