@@ -271,7 +271,9 @@ mod tests {
     #[test]
     fn the_documented_lines_are_the_written_ones() {
         let examples: Vec<_> = DOC.lines().filter(|l| l.starts_with("{\"type\"")).collect();
-        let mut written = vec![header_line(&header(&Config::default())).unwrap()];
+        let mut settings = Config::default();
+        settings.model.name = "imagenet".to_owned();
+        let mut written = vec![header_line(&header(&settings)).unwrap()];
         written.extend(annotation_lines(&example(), SIZE).unwrap());
         let failed = Annotation {
             pts: Pts(1_400_000_000),

