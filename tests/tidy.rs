@@ -231,7 +231,6 @@ fn the_oldest_rust_is_the_same_wherever_it_is_named() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that skips says so")]
 fn set_up_and_image_install_every_package_that_doctor_may_name() {
     let table = read(Path::new("src/media/elements.rs"));
     let is_package = |word: &&str| word.starts_with("gstreamer1.0-") && !word.ends_with('*');
@@ -247,6 +246,7 @@ fn set_up_and_image_install_every_package_that_doctor_may_name() {
 }
 
 /// Text files that are part of the project; none without git or its folder.
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
 fn tracked_texts() -> Vec<(PathBuf, String)> {
     let listed = std::process::Command::new("git")
         .arg("-C")
