@@ -49,6 +49,9 @@ pub enum Error {
     /// The picture is larger than anything a classifier needs.
     #[error("is too large: {0} x {1} pixels; make it smaller than 100 million pixels")]
     TooLarge(u32, u32),
+    /// The format cannot hold it.
+    #[error("cannot be written in this format: {0}")]
+    Unwritable(String),
     /// Decoding it takes more memory than any picture is worth.
     #[error("takes more than 512 MB of memory to decode; make it smaller")]
     Memory,
@@ -186,7 +189,7 @@ impl Still {
     /// The bytes of a JPEG file of this `quality`, 1 to 100.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it cannot be encoded.
+    /// [`Error::Unwritable`] when it has more than 65535 pixels either way.
     pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.encode(JpegEncoder::new_with_quality(&mut bytes, quality))?;
@@ -196,7 +199,7 @@ impl Still {
     /// The bytes of a picture file.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it cannot be encoded: JPEG holds at most 65535
+    /// [`Error::Unwritable`] when the format cannot hold it: JPEG has at most 65535
     /// pixels each way, WebP 16383.
     pub fn to_bytes(&self, format: Format) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
@@ -213,7 +216,7 @@ impl Still {
         let (width, height) = (side(self.size.width), side(self.size.height));
         encoder
             .write_image(&self.rgb, width, height, ExtendedColorType::Rgb8)
-            .map_err(|e| fault(&e))
+            .map_err(|e| Error::Unwritable(plain(&e)))
     }
 
     /// What `paint` makes of the picture's planes. A pixel whose samples it
@@ -267,8 +270,13 @@ fn fault(error: &ImageError) -> Error {
     match error {
         ImageError::Unsupported(_) => Error::Unknown,
         ImageError::Limits(_) => Error::Memory,
-        other => Error::Damaged(other.to_string().trim().replace('\n', " ")),
+        other => Error::Damaged(plain(other)),
     }
+}
+
+/// An error's text on one line.
+fn plain(error: &ImageError) -> String {
+    error.to_string().trim().replace('\n', " ")
 }
 
 /// The weights of every result along one axis.

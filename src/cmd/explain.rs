@@ -74,7 +74,7 @@ pub(super) struct Args {
 /// How a picture is painted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Look {
-    /// Opacity of full heat, 0 to 1 [default: 0.45]
+    /// Opacity of full heat, 0 to 1 [default: 0.45, on a contact sheet 0.65]
     #[arg(long, conflicts_with = "tensor")]
     opacity: Option<f64>,
     /// Colours of heat: inferno, viridis, turbo, jet or grey
@@ -86,6 +86,10 @@ pub(super) struct Look {
 }
 
 impl Look {
+    pub(super) const fn is_opacity_given(&self) -> bool {
+        self.opacity.is_some()
+    }
+
     /// The settings that stand for it.
     pub(super) fn settings(&self) -> Vec<String> {
         let opacity = self.opacity.map(|n| format!("overlay.opacity={n:?}"));

@@ -14,6 +14,9 @@ use crate::explain::{Method, Seed};
 use crate::overlay::Style;
 use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
 
+/// Opacity of full heat on a sheet, whose pictures are small.
+const SHEET_OPACITY: f32 = 0.65;
+
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let plan = pipeline::plan_pictures(job(args)?).map_err(Failure::usage)?;
     let (classifier, head) = plan.classifier();
@@ -41,6 +44,8 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
     }
     let config = Config::load(None, &args.look.settings()).map_err(Failure::usage)?;
     let overlay = &config.overlay;
+    let sheet_opacity =
+        if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
     let style = Style {
         opacity: overlay.opacity as f32,
         colormap: overlay.colormap,
@@ -62,6 +67,7 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
         class: args.class.clone(),
         class_index: args.class_index,
         style,
+        sheet_opacity,
         grid: args.grid,
         threads: threads(args.threads).map_err(Failure::usage)?,
     })
@@ -93,9 +99,9 @@ fn as_json(mut out: Map<String, Value>, pictures: &[ExplainedPicture], failed: &
             "probability": map.class.probability,
             "logit": map.logit,
             "method": map.method.to_string(),
-            "peak": map.heat.max(),
-            "centroid": map.area.map(|a| a.centroid),
-            "box": map.area.map(|a| a.bbox),
+            "peak": rounded(map.heat.max().into()),
+            "centroid": map.area.map(|a| a.centroid.map(rounded)),
+            "box": map.area.map(|a| a.bbox.map(rounded)),
         })
     };
     let of_picture = |picture: &ExplainedPicture| {
@@ -115,6 +121,11 @@ fn as_json(mut out: Map<String, Value>, pictures: &[ExplainedPicture], failed: &
     out.insert("pictures".into(), pictures.iter().map(of_picture).collect());
     out.insert("failed".into(), json!(failed));
     Value::Object(out)
+}
+
+/// To four decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 /// One line: the picture, and what speaks for what.

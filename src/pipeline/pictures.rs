@@ -53,6 +53,8 @@ pub struct ExplainPictures {
     pub class_index: Option<usize>,
     /// How heat and panel look.
     pub style: Style,
+    /// Opacity of full heat on a contact sheet.
+    pub sheet_opacity: f32,
     /// A contact sheet even of a single map.
     pub grid: bool,
     /// Pictures looked at at the same time.
@@ -343,7 +345,8 @@ impl Studio<'_> {
     fn sheet(&self, classifier: &Classifier, picture: &ExplainedPicture, still: &Still) -> Still {
         let small = still.fitted(CELL_PX);
         let view = view(self.spec(), small.size, 1.0);
-        let style = Style { hud: HudMode::Off, ..self.job.style.clone() };
+        let opacity = self.job.sheet_opacity;
+        let style = Style { hud: HudMode::Off, opacity, ..self.job.style.clone() };
         let head = &classifier.heads()[self.head];
         let cell = |map: &ExplainedMap| {
             let picture = small.painted(|target, colours| {
