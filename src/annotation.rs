@@ -37,6 +37,13 @@ impl ActivationMap {
         Self { values: values.into_iter().map(stretched).collect(), ..*self }
     }
 
+    /// The heat of a map in logit units: 1 from `full_scale` on, 0 without
+    /// evidence.
+    pub fn heat(&self, full_scale: f32) -> Self {
+        let values = self.values.iter().map(|v| (v / full_scale).clamp(0.0, 1.0)).collect();
+        Self { values, ..*self }
+    }
+
     /// The largest value, or zero for an empty map.
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(0.0, f32::max)

@@ -263,6 +263,24 @@ impl Dataset {
     }
 }
 
+/// The pictures that lie in a folder itself, sorted.
+///
+/// # Errors
+/// When it cannot be read or holds none.
+pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = entries(folder)?;
+    found.retain(|path| is_picture(path) && !path.is_dir());
+    if found.is_empty() {
+        return Err(shape(folder, "holds no JPEG, PNG or WebP pictures; name a folder that does"));
+    }
+    Ok(found)
+}
+
+/// Whether a file's name is that of a picture that can be read.
+pub fn is_picture(path: &Path) -> bool {
+    has_extension(path, &PICTURES)
+}
+
 /// What lies in a folder, sorted; hidden files are left out.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |source| Error::Read { path: folder.to_owned(), source };

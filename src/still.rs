@@ -7,6 +7,8 @@
 use std::io::Cursor;
 
 use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits,
@@ -19,6 +21,8 @@ use crate::frame::{Colorimetry, PictureMut, PlaneMut, Size};
 const MOST_PIXELS: u64 = 100_000_000;
 /// Bytes a decoder may use beside the picture itself.
 const MOST_MEMORY: u64 = 512 << 20;
+/// Quality of a JPEG file that is to look like the picture, 1 to 100.
+const FINE: u8 = 92;
 /// Bits behind the binary point of the resizing filter's weights.
 const PRECISION: u32 = 22;
 
@@ -45,9 +49,35 @@ pub enum Error {
     /// The picture is larger than anything a classifier needs.
     #[error("is too large: {0} x {1} pixels; make it smaller than 100 million pixels")]
     TooLarge(u32, u32),
+    /// The format cannot hold it.
+    #[error("cannot be written in this format: {0}")]
+    Unwritable(String),
     /// Decoding it takes more memory than any picture is worth.
     #[error("takes more than 512 MB of memory to decode; make it smaller")]
     Memory,
+}
+
+/// What a picture is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// With losses too small to see, and chroma at full resolution.
+    Jpeg,
+    /// Without loss.
+    Png,
+    /// Without loss.
+    WebP,
+}
+
+impl Format {
+    /// The format of files whose names end in `extension`, in any case.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        match extension.to_lowercase().as_str() {
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "png" => Some(Self::Png),
+            "webp" => Some(Self::WebP),
+            _ => None,
+        }
+    }
 }
 
 /// An upright picture of 8-bit R, G and B.
@@ -139,11 +169,17 @@ impl Still {
 
     /// The picture at most `longest` pixels wide or high.
     pub fn shrunk(&self, longest: usize) -> Self {
-        let Size { width, height } = self.size;
-        let most = width.max(height);
-        if most <= longest {
+        if self.size.width.max(self.size.height) <= longest {
             return self.clone();
         }
+        self.fitted(longest)
+    }
+
+    /// The picture made smaller or larger, so that its longer side has
+    /// `longest` pixels.
+    pub fn fitted(&self, longest: usize) -> Self {
+        let Size { width, height } = self.size;
+        let most = width.max(height).max(1);
         let side = |s: usize| (s * longest / most).max(1);
         let size = Size::new(side(width), side(height));
         let whole = View { x: 0.0, y: 0.0, width: width as f64, height: height as f64 };
@@ -153,24 +189,41 @@ impl Still {
     /// The bytes of a JPEG file of this `quality`, 1 to 100.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it cannot be encoded.
+    /// [`Error::Unwritable`] when it has more than 65535 pixels either way.
     pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let side = |s: usize| u32::try_from(s).unwrap_or(u32::MAX);
-        JpegEncoder::new_with_quality(&mut bytes, quality)
-            .write_image(
-                &self.rgb,
-                side(self.size.width),
-                side(self.size.height),
-                ExtendedColorType::Rgb8,
-            )
-            .map_err(|e| fault(&e))?;
+        self.encode(JpegEncoder::new_with_quality(&mut bytes, quality))?;
         Ok(bytes)
     }
 
-    /// What `paint` makes of the picture's planes.
+    /// The bytes of a picture file.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] when the format cannot hold it: JPEG has at most 65535
+    /// pixels each way, WebP 16383.
+    pub fn to_bytes(&self, format: Format) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        match format {
+            Format::Jpeg => return self.to_jpeg(FINE),
+            Format::Png => self.encode(PngEncoder::new(&mut bytes))?,
+            Format::WebP => self.encode(WebPEncoder::new_lossless(&mut bytes))?,
+        }
+        Ok(bytes)
+    }
+
+    fn encode(&self, encoder: impl ImageEncoder) -> Result<(), Error> {
+        let side = |s: usize| u32::try_from(s).unwrap_or(u32::MAX);
+        let (width, height) = (side(self.size.width), side(self.size.height));
+        encoder
+            .write_image(&self.rgb, width, height, ExtendedColorType::Rgb8)
+            .map_err(|e| Error::Unwritable(plain(&e)))
+    }
+
+    /// What `paint` makes of the picture's planes. A pixel whose samples it
+    /// leaves alone stays as it is.
     pub fn painted(&self, paint: impl FnOnce(&mut PictureMut<'_>, Colorimetry)) -> Self {
-        let mut planes = self.planes();
+        let before = self.planes();
+        let mut planes = before.clone();
         let strides = [self.size.width, self.size.chroma().width, self.size.chroma().width];
         let [y, u, v] = &mut planes;
         let mut target = PictureMut {
@@ -182,7 +235,18 @@ impl Still {
             ],
         };
         paint(&mut target, COLOURS);
-        Self { size: self.size, rgb: from_planes(&planes, self.size) }
+        let width = self.size.width.max(1);
+        let pixel = |(i, own): (usize, &[u8; 3])| {
+            let c = i / width / 2 * strides[1] + i % width / 2;
+            let at = |planes: &[Vec<u8>; 3]| [planes[0][i], planes[1][c], planes[2][c]];
+            let painted = at(&planes);
+            if painted == at(&before) {
+                return *own;
+            }
+            COLOURS.yuv_to_rgb(painted.map(f32::from)).map(|v| v.round() as u8)
+        };
+        let rgb = self.rgb.as_chunks::<3>().0.iter().enumerate().flat_map(pixel).collect();
+        Self { size: self.size, rgb }
     }
 
     /// Y, U and V, the latter two of half the size each way.
@@ -202,22 +266,17 @@ impl Still {
     }
 }
 
-fn from_planes(planes: &[Vec<u8>; 3], size: Size) -> Vec<u8> {
-    let chroma = size.chroma().width;
-    let pixel = |i: usize| {
-        let c = i / size.width / 2 * chroma + i % size.width / 2;
-        let yuv = [planes[0][i], planes[1][c], planes[2][c]].map(f32::from);
-        COLOURS.yuv_to_rgb(yuv).map(|v| v.round() as u8)
-    };
-    (0..size.width * size.height).flat_map(pixel).collect()
-}
-
 fn fault(error: &ImageError) -> Error {
     match error {
         ImageError::Unsupported(_) => Error::Unknown,
         ImageError::Limits(_) => Error::Memory,
-        other => Error::Damaged(other.to_string().trim().replace('\n', " ")),
+        other => Error::Damaged(plain(other)),
     }
+}
+
+/// An error's text on one line.
+fn plain(error: &ImageError) -> String {
+    error.to_string().trim().replace('\n', " ")
 }
 
 /// The weights of every result along one axis.
@@ -404,18 +463,51 @@ mod tests {
     }
 
     #[test]
-    fn painting_nothing_changes_next_to_nothing() {
-        let still = Still::decode(&encoded(
-            &DynamicImage::ImageRgb8(two_sides(33, 17)),
-            image::ImageFormat::Png,
-        ))
-        .unwrap();
-        let same = still.painted(|_, _| {});
-        let worst = still.rgb.iter().zip(&same.rgb).map(|(a, b)| a.abs_diff(*b)).enumerate();
-        // At the border of the two colours chroma is shared.
-        for (i, off) in worst.filter(|(i, _)| !(14..18).contains(&(i / 3 % 33))) {
-            assert!(off <= 2, "{i}: {off}");
+    fn painting_changes_what_is_painted_and_nothing_else() {
+        let png = encoded(&DynamicImage::ImageRgb8(two_sides(33, 17)), image::ImageFormat::Png);
+        let still = Still::decode(&png).unwrap();
+        assert_eq!(still.painted(|_, _| {}), still);
+        // The left half in white; the colours' border shares its chroma.
+        let white = still.painted(|picture, _| {
+            for y in 0..17 {
+                picture.planes[0].row_mut(y, 33)[..10].fill(255);
+            }
+            for y in 0..9 {
+                picture.planes[1].row_mut(y, 17)[..5].fill(128);
+                picture.planes[2].row_mut(y, 17)[..5].fill(128);
+            }
+        });
+        for (i, (new, old)) in white.rgb.chunks(3).zip(still.rgb.chunks(3)).enumerate() {
+            let wanted = if i % 33 < 10 { &[255; 3] } else { old };
+            assert_eq!(new, wanted, "{i}");
         }
+    }
+
+    #[test]
+    fn pictures_are_made_larger_and_smaller_and_keep_their_shape() {
+        let still = Still { size: Size::new(32, 16), rgb: two_sides(32, 16).into_raw() };
         assert_eq!(still.shrunk(16).size, Size::new(16, 8));
+        assert_eq!(still.shrunk(64), still);
+        let large = still.fitted(64);
+        assert_eq!((large.size, &large.rgb[..3]), (Size::new(64, 32), &[200, 0, 0][..]));
+        assert_eq!(
+            Still { size: Size::new(1, 9), rgb: vec![7; 27] }.fitted(3).size,
+            Size::new(1, 3)
+        );
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        let still = Still { size: Size::new(32, 16), rgb: two_sides(32, 16).into_raw() };
+        for (name, exact) in [("PNG", true), ("webp", true), ("jpeg", false), ("jpg", false)] {
+            let bytes = still.to_bytes(Format::of_extension(name).unwrap()).unwrap();
+            let kind = image::guess_format(&bytes).unwrap();
+            assert!(kind.extensions_str().contains(&name.to_lowercase().as_str()), "{name}");
+            let read = Still::decode(&bytes).unwrap();
+            assert_eq!(read.size, still.size);
+            let off = read.rgb.iter().zip(&still.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(off <= if exact { 0 } else { 30 }, "{name}: {off}");
+        }
+        assert_eq!(Format::of_extension("tiff"), None);
     }
 }

@@ -1,5 +1,6 @@
-//! `heatcast explain`: the map of one class for ready input tensors, to be
-//! compared with other programs' maps.
+//! `heatcast explain`: the arguments, and the map of one class for ready input
+//! tensors, to be compared with other programs' maps. Pictures are the business
+//! of `explain_pictures`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
-use crate::explain::{ClassChoice, Method, MethodChoice, choose};
+use crate::explain::{ClassChoice, Method, MethodChoice, Seed, choose};
 use crate::model::{ClassMap, Classifier, Explain, Heads, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
 use crate::preprocess::Layout;
@@ -16,45 +17,109 @@ use crate::preprocess::Layout;
 /// Arguments of `heatcast explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Input tensor, prepared as the network wants it: a NumPy file of float32,
-    /// [N,3,H,W] or [N,H,W,3]
+    /// Pictures: JPEG, PNG or WebP files, folders, or patterns such as 'shots/*.jpg'
+    #[arg(value_name = "IMAGE", required_unless_present = "tensor", conflicts_with = "tensor")]
+    pub(super) images: Vec<PathBuf>,
+    /// The explained picture (.png, .jpg or .webp); for several pictures a folder
+    #[arg(short, long, conflicts_with = "tensor")]
+    pub(super) output: Option<PathBuf>,
+    /// Instead of pictures an input tensor, prepared as the network wants it: a
+    /// NumPy file of float32, [N,3,H,W] or [N,H,W,3]
     #[arg(long, value_name = "NPY")]
-    tensor: PathBuf,
+    tensor: Option<PathBuf>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
-    #[arg(long, value_name = "NAME|PATH", default_value = "imagenet")]
-    model: String,
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(super) model: Option<String>,
+    /// Class names, one a line, for a model without
+    #[arg(long, value_name = "FILE")]
+    pub(super) labels: Option<PathBuf>,
     /// Which of the model's questions to explain [default: the first]
     #[arg(long)]
-    head: Option<String>,
-    /// Class to explain: `top`, a label or an index
+    pub(super) head: Option<String>,
+    /// Class to explain: `top`, a label or an index; for pictures also several, separated by commas
     #[arg(long, default_value = "top")]
-    class: String,
+    pub(super) class: String,
     /// Class to explain, by its index
     #[arg(long, value_name = "K", conflicts_with = "class")]
-    class_index: Option<usize>,
-    /// How the map is computed: auto, cam, gradcam, gradcam++, layercam or hirescam
+    pub(super) class_index: Option<usize>,
+    /// How the map is computed: auto, cam, gradcam, gradcam++, layercam or
+    /// hirescam; for pictures also several, separated by commas, or all
     #[arg(long, default_value = "auto")]
-    method: String,
+    pub(super) method: String,
     /// What is explained: logit, margin (the lead over the other classes) or auto
-    #[arg(long, default_value = "logit")]
-    seed: String,
+    /// [default: auto for pictures, logit for tensors]
+    #[arg(long)]
+    pub(super) seed: Option<String>,
     #[command(flatten)]
-    tensors: Tensors,
+    pub(super) tensors: Tensors,
+    /// A contact sheet: a row for each class, a column for each method
+    #[arg(long, conflicts_with = "tensor")]
+    pub(super) grid: bool,
+    #[command(flatten)]
+    pub(super) look: Look,
     /// Write the map before rectification and scaling, [N,rows,columns] float32
     #[arg(long, value_name = "NPY")]
-    map: Option<PathBuf>,
+    pub(super) map: Option<PathBuf>,
+    /// Pictures looked at at the same time [default: one for each processor]
+    #[arg(long, conflicts_with = "tensor")]
+    pub(super) threads: Option<usize>,
+    /// Overwrite files that exist
+    #[arg(long, conflicts_with = "tensor")]
+    pub(super) force: bool,
     /// Print the findings as one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let input = read(&args.tensor).map_err(Failure::usage)?;
-    let mut model = Model::find(&args.model, &Places::from_env()).map_err(Failure::usage)?;
-    let input = Pictures::of(input, &mut model)
-        .with_context(|| args.tensor.display().to_string())
+/// How a picture is painted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Look {
+    /// Opacity of full heat, 0 to 1 [default: 0.45, on a contact sheet 0.65]
+    #[arg(long, conflicts_with = "tensor")]
+    opacity: Option<f64>,
+    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    #[arg(long, conflicts_with = "tensor")]
+    colormap: Option<String>,
+    /// How much text is drawn: full, compact or off
+    #[arg(long, conflicts_with = "tensor")]
+    hud: Option<String>,
+}
+
+impl Look {
+    pub(super) const fn is_opacity_given(&self) -> bool {
+        self.opacity.is_some()
+    }
+
+    /// The settings that stand for it.
+    pub(super) fn settings(&self) -> Vec<String> {
+        let opacity = self.opacity.map(|n| format!("overlay.opacity={n:?}"));
+        let colormap = self.colormap.as_ref().map(|name| format!("overlay.colormap={name}"));
+        let hud = self.hud.as_ref().map(|mode| format!("overlay.hud={mode}"));
+        [opacity, colormap, hud].into_iter().flatten().collect()
+    }
+}
+
+pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
+    match &args.tensor {
+        Some(tensor) => run_tensor(args, tensor),
+        None => super::explain_pictures::run(args, quiet),
+    }
+}
+
+fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
+    let input = read(tensor).map_err(Failure::usage)?;
+    let name = args.model.as_deref().unwrap_or("imagenet");
+    let mut model = Model::find_labelled(name, &Places::from_env(), args.labels.as_deref())
         .map_err(Failure::usage)?;
-    let options = Options { explain: wishes(args)?, ..Options::default() };
+    let input = Pictures::of(input, &mut model)
+        .with_context(|| tensor.display().to_string())
+        .map_err(Failure::usage)?;
+    let method = MethodChoice::try_from(args.method.clone()).map_err(Failure::usage)?;
+    let methods = match method {
+        MethodChoice::Auto => Vec::new(),
+        MethodChoice::One(method) => vec![method],
+    };
+    let options = Options { explain: wishes(args, methods, Seed::Logit)?, ..Options::default() };
     let classifier = Classifier::load(&model, &options).map_err(Failure::usage)?;
     let head = classifier.explained_heads().next().unwrap_or(0);
     let labels = &classifier.heads()[head].labels;
@@ -88,15 +153,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wishes(args: &Args) -> Result<Explain, Failure> {
-    let method = MethodChoice::try_from(args.method.clone()).map_err(Failure::usage)?;
+/// What is explained, apart from the class.
+pub(super) fn wishes(args: &Args, methods: Vec<Method>, seed: Seed) -> Result<Explain, Failure> {
+    let asked = args.seed.as_deref().map(str::parse).transpose();
     Ok(Explain {
         heads: args.head.clone().map_or(Heads::First, |h| Heads::Named(vec![h])),
-        methods: match method {
-            MethodChoice::Auto => Vec::new(),
-            MethodChoice::One(method) => vec![method],
-        },
-        seed: args.seed.parse().map_err(|e: String| Failure::usage(anyhow!(e)))?,
+        methods,
+        seed: asked.map_err(|e: String| Failure::usage(anyhow!(e)))?.unwrap_or(seed),
         top_k: 1,
         feature: args.tensors.feature.clone(),
         logits: args.tensors.logits.clone(),

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod eval;
 mod explain;
+mod explain_pictures;
 mod learn;
 mod model;
 mod progress;
@@ -35,7 +36,7 @@ pub struct Cli {
 enum Verb {
     /// Turn a recording into an annotated recording
     Annotate(Box<annotate::Args>),
-    /// Explain single pictures
+    /// Explain pictures: where the evidence for a class lies
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
     Eval(Box<eval::Args>),
@@ -108,7 +109,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     start_logging(cli.verbose, cli.quiet);
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
-        Verb::Explain(args) => explain::run(&args),
+        Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
         Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),

@@ -59,6 +59,31 @@ pub fn choose<L: AsRef<str>>(labels: &[L], text: &str) -> Result<ClassChoice, Un
     Err(UnknownClass { asked: text.trim().to_owned(), count: labels.len(), nearest })
 }
 
+/// Finds the classes that `text` means: one as [`choose`] has it, or else
+/// several separated by commas, each once.
+///
+/// # Errors
+///
+/// [`UnknownClass`] for the first that there is not.
+pub fn choose_several<L: AsRef<str>>(
+    labels: &[L],
+    text: &str,
+) -> Result<Vec<ClassChoice>, UnknownClass> {
+    let whole = choose(labels, text);
+    let parts: Vec<&str> = text.split(',').filter(|part| !part.trim().is_empty()).collect();
+    if whole.is_ok() || parts.len() < 2 {
+        return whole.map(|class| vec![class]);
+    }
+    let mut found = Vec::new();
+    for part in parts {
+        let class = choose(labels, part)?;
+        if !found.contains(&class) {
+            found.push(class);
+        }
+    }
+    Ok(found)
+}
+
 fn names(label: &str) -> impl Iterator<Item = &str> {
     label.split(',').map(str::trim)
 }
@@ -82,6 +107,22 @@ mod tests {
         ] {
             assert_eq!(choose(&LABELS, text), Ok(wanted), "{text}");
         }
+    }
+
+    #[test]
+    fn several_classes_are_separated_by_commas_that_labels_may_have_too() {
+        use ClassChoice::{Index, Top};
+        for (text, wanted) in [
+            ("goldfish, tiger cat", vec![Index(1), Index(2)]),
+            ("top,0,tench", vec![Top, Index(0)]),
+            ("tench, tinca tinca", vec![Index(0)]),
+            ("tench, Tinca tinca, goldfish,", vec![Index(0), Index(1)]),
+        ] {
+            assert_eq!(choose_several(&LABELS, text), Ok(wanted), "{text}");
+        }
+        let error = choose_several(&LABELS, "tench,goldfsh").unwrap_err();
+        assert_eq!((error.asked.as_str(), error.nearest.as_deref()), ("goldfsh", Some("goldfish")));
+        assert_eq!(choose_several(&LABELS, ",").unwrap_err().asked, ",");
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! Pure: pictures in, pictures out; no files, clocks, threads or media library.
 //! A [`Painter`] belongs to one stream. Heat changes with every frame and is
 //! blended straight into the picture; the panel changes with every annotation
-//! only, so it is drawn once and then blended as a tile.
+//! only, so it is drawn once and then blended as a tile. Explained pictures side
+//! by side make a [`contact_sheet`].
 
 mod blend;
 mod canvas;
 mod colour;
 mod heat;
 mod panel;
+mod sheet;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ pub use self::colour::Colormap;
 use self::colour::Ramp;
 use self::heat::HeatPainter;
 use self::panel::{Content, PanelPainter, Tile};
+pub use self::sheet::{Cell, contact_sheet};
 use crate::annotation::{ActivationMap, Annotation, View};
 use crate::frame::{Colorimetry, PictureMut, Size};
 

@@ -14,12 +14,12 @@ use super::{HudMode, Style};
 use crate::annotation::{Annotation, ClassProb};
 use crate::frame::{Colorimetry, PlaneMut, Size};
 
-const GROUND: Rgb = [10.0, 13.0, 18.0];
+pub(super) const GROUND: Rgb = [10.0, 13.0, 18.0];
 /// Lets the picture shine through and still leaves a contrast above 4.5:1 for
 /// [`DIM`] over pure white.
 const GROUND_ALPHA: f32 = 0.78;
-const BRIGHT: Rgb = [250.0, 250.0, 250.0];
-const DIM: Rgb = [200.0, 206.0, 214.0];
+pub(super) const BRIGHT: Rgb = [250.0, 250.0, 250.0];
+pub(super) const DIM: Rgb = [200.0, 206.0, 214.0];
 const TRACK: Rgb = [72.0, 78.0, 88.0];
 /// Fill of the bars of classes that are not explained.
 const BAR: Rgb = [176.0, 184.0, 196.0];

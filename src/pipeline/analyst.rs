@@ -166,8 +166,15 @@ impl Analyst {
     }
 }
 
-fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassProb {
+pub(super) fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassProb {
     ClassProb { index, label: head.labels[index].clone(), probability: out.probabilities[index] }
+}
+
+/// The most probable classes, best first.
+pub(super) fn top_classes(head: &Head, out: &HeadOutput) -> Vec<ClassProb> {
+    let mut order: Vec<usize> = (0..out.probabilities.len()).collect();
+    order.sort_by(|&a, &b| out.probabilities[b].total_cmp(&out.probabilities[a]).then(a.cmp(&b)));
+    order.iter().take(TOP).map(|&i| class_prob(head, out, i)).collect()
 }
 
 fn head_result(
@@ -178,9 +185,7 @@ fn head_result(
     starts_shot: bool,
 ) -> Option<HeadResult> {
     let (shown, smoothed) = steadier.update(pts, starts_shot, &out.probabilities)?;
-    let mut order: Vec<usize> = (0..out.probabilities.len()).collect();
-    order.sort_by(|&a, &b| out.probabilities[b].total_cmp(&out.probabilities[a]).then(a.cmp(&b)));
-    let top = order.iter().take(TOP).map(|&i| class_prob(head, out, i)).collect();
+    let top = top_classes(head, out);
     let shown = ClassProb { probability: smoothed, ..class_prob(head, out, shown) };
     Some(HeadResult { head: head.name.clone(), top, shown })
 }

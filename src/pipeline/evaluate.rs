@@ -252,8 +252,7 @@ fn mistake(
     let small = still.shrunk(SHEET_PX);
     let jpeg = |still: &Still| still.to_jpeg(SHEET_QUALITY).ok();
     let heat = map.map(|map| {
-        let values = map.values.iter().map(|v| (v / head.explain_scale).clamp(0.0, 1.0)).collect();
-        let map = ActivationMap { values, ..*map };
+        let map = map.heat(head.explain_scale);
         let view = view(&model.spec.input, small.size, 1.0);
         small.painted(|picture, colours| {
             let style = Style { hud: HudMode::Off, opacity: SHEET_OPACITY, ..Style::default() };

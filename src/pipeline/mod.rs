@@ -21,6 +21,8 @@ mod evaluate;
 mod event_log;
 mod examples;
 mod lessons;
+mod picture_files;
+mod pictures;
 mod summary;
 mod teach;
 
@@ -44,6 +46,9 @@ use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch, temporary};
 pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
+pub use pictures::{
+    ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
+};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 

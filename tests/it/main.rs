@@ -13,6 +13,7 @@ mod bad_input;
 mod common;
 mod eval;
 mod explain;
+mod explain_pictures;
 mod footage;
 mod identity;
 mod learn;

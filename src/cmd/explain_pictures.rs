@@ -1,0 +1,150 @@
+//! `heatcast explain` for pictures: checks the arguments, lets the pipeline
+//! work and says what came out.
+
+use anyhow::{anyhow, bail};
+use serde_json::{Map, Value, json};
+
+use super::eval::threads;
+use super::explain::{Args, wishes};
+use super::model::finding_json;
+use super::progress::Count;
+use super::{Failure, result, talk};
+use crate::config::Config;
+use crate::explain::{Method, Seed};
+use crate::overlay::Style;
+use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
+
+/// Opacity of full heat on a sheet, whose pictures are small.
+const SHEET_OPACITY: f32 = 0.65;
+
+pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
+    let plan = pipeline::plan_pictures(job(args)?).map_err(Failure::usage)?;
+    let (classifier, head) = plan.classifier();
+    let mut out = classifier.map(|c| finding_json(c, head)).unwrap_or_default();
+    if let Some(classifier) = classifier {
+        out.insert("head".into(), json!(&*classifier.heads()[head].name));
+    }
+    let mut display = Count::new("pictures", quiet);
+    let ended = pipeline::explain_pictures(plan, &mut |done, of| display.update(done, of));
+    display.clear();
+    let (pictures, failed) = ended.map_err(Failure::run)?;
+    if args.json {
+        result(format_args!("{:#}", as_json(out, &pictures, &failed)));
+    } else {
+        pictures.iter().for_each(describe);
+    }
+    verdict(pictures.len(), &failed).map_err(Failure::run)
+}
+
+fn job(args: &Args) -> Result<ExplainPictures, Failure> {
+    if args.output.is_none() && args.map.is_none() && !args.json {
+        return Err(Failure::usage(anyhow!(
+            "there is nowhere for the result to go: give -o FILE for one picture, -o FOLDER for several, or --json"
+        )));
+    }
+    let config = Config::load(None, &args.look.settings()).map_err(Failure::usage)?;
+    let overlay = &config.overlay;
+    let sheet_opacity =
+        if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
+    let style = Style {
+        opacity: overlay.opacity as f32,
+        colormap: overlay.colormap,
+        hud: overlay.hud,
+        ..Style::default()
+    };
+    let all_methods = args.method.trim().eq_ignore_ascii_case("all");
+    let methods =
+        if all_methods { Vec::new() } else { methods(&args.method).map_err(Failure::usage)? };
+    Ok(ExplainPictures {
+        images: args.images.clone(),
+        output: args.output.clone(),
+        map: args.map.clone(),
+        force: args.force,
+        model: args.model.clone().unwrap_or(config.model.name),
+        labels: args.labels.clone(),
+        explain: wishes(args, methods, Seed::Auto)?,
+        all_methods,
+        class: args.class.clone(),
+        class_index: args.class_index,
+        style,
+        sheet_opacity,
+        grid: args.grid,
+        threads: threads(args.threads).map_err(Failure::usage)?,
+    })
+}
+
+/// The methods of a list; none for `auto`.
+fn methods(text: &str) -> anyhow::Result<Vec<Method>> {
+    if text.trim().eq_ignore_ascii_case("auto") {
+        return Ok(Vec::new());
+    }
+    let mut methods = Vec::new();
+    for name in text.split(',').filter(|name| !name.trim().is_empty()) {
+        let method = name.parse()?;
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    if methods.is_empty() {
+        bail!("--method names none; give auto, all or methods separated by commas");
+    }
+    Ok(methods)
+}
+
+fn as_json(mut out: Map<String, Value>, pictures: &[ExplainedPicture], failed: &[String]) -> Value {
+    let of_map = |map: &ExplainedMap| {
+        json!({
+            "class": map.class.index,
+            "label": &*map.class.label,
+            "probability": map.class.probability,
+            "logit": map.logit,
+            "method": map.method.to_string(),
+            "peak": rounded(map.heat.max().into()),
+            "centroid": map.area.map(|a| a.centroid.map(rounded)),
+            "box": map.area.map(|a| a.bbox.map(rounded)),
+        })
+    };
+    let of_picture = |picture: &ExplainedPicture| {
+        let top = picture
+            .top
+            .iter()
+            .map(|c| json!({ "class": c.index, "label": &*c.label, "probability": c.probability }));
+        json!({
+            "picture": picture.input.display().to_string(),
+            "output": picture.output.as_ref().map(|p| p.display().to_string()),
+            "width": picture.size.width,
+            "height": picture.size.height,
+            "top": top.collect::<Vec<_>>(),
+            "maps": picture.maps.iter().map(of_map).collect::<Vec<_>>(),
+        })
+    };
+    out.insert("pictures".into(), pictures.iter().map(of_picture).collect());
+    out.insert("failed".into(), json!(failed));
+    Value::Object(out)
+}
+
+/// To four decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+/// One line: the picture, and what speaks for what.
+fn describe(picture: &ExplainedPicture) {
+    let path = picture.output.as_ref().unwrap_or(&picture.input);
+    let maps = picture.maps.iter().map(|map| {
+        let (label, probability) = (&map.class.label, map.class.probability);
+        format!("{label} {probability:.3} ({}, heat up to {:.2})", map.method, map.heat.max())
+    });
+    result(format_args!("{}: {}", path.display(), maps.collect::<Vec<_>>().join("; ")));
+}
+
+/// What went wrong, in one sentence for each picture.
+fn verdict(done: usize, failed: &[String]) -> anyhow::Result<()> {
+    let Some((last, others)) = failed.split_last() else { return Ok(()) };
+    others.iter().for_each(|why| talk(format_args!("{why}")));
+    match done {
+        0 => bail!("{last}"),
+        1 => bail!("{last}; the other picture is done"),
+        n => bail!("{last}; the other {n} pictures are done"),
+    }
+}
