@@ -60,7 +60,7 @@ class Recipe:
 
 RECIPES = {
     "content": Recipe((0.01, 0.03, 0.1), 0.3, 0.25, ("group", "source"), rebias=True, folds=6),
-    "action": Recipe((0.01, 0.03, 0.1, 0.3), 0.5, 1, rebias=True),
+    "action": Recipe((0.01, 0.03, 0.1, 0.3), 0.5, 1, rebias=True, bars=4),
     "sport": Recipe((0.1, 0.3, 1), 0.7, 1, bars=3),
     "animation": Recipe((0.003, 0.01, 0.03), 0.5, 1),
 }
