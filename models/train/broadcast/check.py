@@ -3,8 +3,8 @@
 
 From the held-out logits in the cache folder: what black bars, JPEG, logos and
 a cut to the middle square do to each head, and how far the shape of the picture
-alone would get. From the model: agreement with PyTorch (if installed), the cost
-of the heads, and where the heat lies.
+alone would get. From the model: agreement with PyTorch, the cost of the heads,
+and where the heat lies.
 
 usage: check.py DATASET [--model FOLDER] [--cache FOLDER]
 """
@@ -16,6 +16,8 @@ import time
 import numpy as np
 import onnx
 import onnxruntime
+import torch
+import torch.nn.functional as f
 from onnx import numpy_helper
 
 import heads
@@ -24,6 +26,7 @@ from dataset import Dataset
 from train import CHECKED_VIEWS, MODELS, RECIPES, Labels
 
 PICTURES = 240  # a head, for the map and agreement checks
+SHAPE_FOLDS = 5
 MOST_DROP = 0.02  # of balanced accuracy, by black bars
 MOST_COST = 0.05  # of the trunk's time, by all heads together
 
@@ -40,13 +43,14 @@ def disfigured(name, labels, cache):
         for unit in RECIPES[name].units:
             plain = file[f"{unit} plain"]
             cells = []
+            known = np.isfinite(plain).all(1)
             for view in CHECKED_VIEWS:
                 logits = file[f"{unit} {view}"]
-                rows = np.isfinite(logits).all(1)
+                rows = known & np.isfinite(logits).all(1)
                 one, other = (heads.balanced_accuracy(labels.label[rows], t[rows].argmax(1)) for t in (plain, logits))
                 wrong = view in ("letterbox", "pillarbox") and one - other > MOST_DROP
                 cells.append(f"{view} {other:.3f} ({other - one:+.3f}{' TOO MUCH' if wrong else ''})")
-            base = heads.balanced_accuracy(labels.label, plain.argmax(1))
+            base = heads.balanced_accuracy(labels.label[known], plain[known].argmax(1))
             print(f"  {name}, by {unit}: plain {base:.3f}; " + ", ".join(cells))
 
 
@@ -57,8 +61,8 @@ def shape_alone(name, labels, data):
     x[:, :2] = (x[:, :2] - x[:, :2].mean(0)) / x[:, :2].std(0)
     x = np.concatenate([x, x[:, :2] ** 2, x[:, :1] * x[:, 1:2]], 1)
     recipe, predicted = RECIPES[name], np.zeros(len(w), int)
-    fold = heads.folds(labels.group, labels.label, recipe.folds, 0)
-    for k in range(recipe.folds):
+    fold = heads.folds(labels.group, labels.label, SHAPE_FOLDS, 0)
+    for k in range(SHAPE_FOLDS):
         rows = np.flatnonzero(fold != k)
         weight = heads.fit(x[rows], labels.label[rows], labels.weights(recipe, rows), len(labels.names), 1e-3)
         predicted[fold == k] = (x[fold == k] @ weight.T).argmax(1)
@@ -67,9 +71,6 @@ def shape_alone(name, labels, data):
 
 def torch_outputs(path, image):
     """The outputs by name, computed by PyTorch instead of ONNX Runtime."""
-    import torch
-    import torch.nn.functional as f
-
     model = onnx.load(path)
     values = {t.name: torch.tensor(numpy_helper.to_array(t)) for t in model.graph.initializer}
     values["image"] = torch.tensor(image)
@@ -96,11 +97,6 @@ def torch_outputs(path, image):
 
 
 def agreement(path, images):
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        print("  not checked: PyTorch is not installed (pip install torch)")
-        return
     ours = session(path)
     names = [o.name for o in ours.get_outputs()]
     worst = dict.fromkeys(names, 0.0)

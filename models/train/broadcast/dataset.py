@@ -43,6 +43,7 @@ class Dataset:
         self.labels, self.rows = {}, {}
         for head, (task, labels) in HEADS.items():
             mine = [row for row in rows if row["task"] == task]
+            mine = list({row["path"]: row for row in reversed(mine)}.values())[::-1]  # a picture counts once
             labels = labels or sorted({row["cls"] for row in mine})
             self.labels[head] = labels
             self.rows[head] = [

@@ -9,9 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 OWN = {"fc.weight", "fc.bias"}  # of the published network's own head
 
 
-def write_onnx(trunk, heads, path, properties):
-    """`heads`: name -> (weights [classes, channels], biases [classes])."""
-    model = onnx.load(trunk)
+def write_onnx(model, heads, path, properties):
+    """`model`: the trunk; `heads`: name -> (weights [classes, channels], biases [classes])."""
     graph = model.graph
     nodes = [node for node in graph.node if not OWN & set(node.input)]
     initialisers = [t for t in graph.initializer if t.name not in OWN]
