@@ -145,22 +145,11 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
     Container::of(output)?;
     let outputs = [Some(output), args.events.as_ref()];
     for path in outputs.into_iter().flatten() {
-        if path.is_dir() {
-            bail!("{} is a folder; name a file in it", path.display());
-        }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if !folder.is_dir() {
-            bail!("{}: there is no folder {}; create it first", path.display(), folder.display());
-        }
-        if same_file(path, input) {
+        let folder = pipeline::check_parent(path)?;
+        if !path.is_dir() && same_file(path, input) {
             bail!("{} is the input; name another output", path.display());
         }
-        if path.exists() && !args.force {
-            bail!("{} exists; use --force to overwrite it", path.display());
-        }
+        pipeline::check_free(path, args.force)?;
         tempfile_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
     }
     if args.events.as_ref().is_some_and(|events| events == output) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 use serde::Serialize;
 
 use super::progress::Count;
@@ -101,7 +101,8 @@ struct ModelReport<'a> {
 
 pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
     if let Some(report) = &args.report {
-        check_report(report, args.force).map_err(Failure::usage)?;
+        pipeline::check_free(report, args.force).map_err(Failure::usage)?;
+        pipeline::check_parent(report).map_err(Failure::usage)?;
     }
     let job = Evaluate {
         dataset: args.dataset.clone(),
@@ -140,30 +141,11 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_report(path: &Path, force: bool) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!("{} is a folder; name a file in it", path.display());
-    }
-    if path.exists() && !force {
-        bail!("{} exists; use --force to overwrite it", path.display());
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        bail!("{}: there is no folder {}; create it first", path.display(), folder.display());
-    }
-    Ok(())
-}
-
 fn write_report(path: &Path, dataset: &str, evaluation: &Evaluation) -> anyhow::Result<()> {
     let Evaluation { model, version, head, scores, skipped, mistakes, no_heat, .. } = evaluation;
     let model = format!("{model} {version}");
     let facts = Facts { dataset, model: &model, head, skipped, no_heat: no_heat.as_deref() };
-    let page = html(&facts, scores, mistakes);
-    let name = path.file_name().ok_or_else(|| anyhow!("{} is no file", path.display()))?;
-    let part = path.with_file_name(format!("{}.part", name.to_string_lossy()));
-    std::fs::write(&part, page)
-        .and_then(|()| std::fs::rename(&part, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    pipeline::write_whole(path, html(&facts, scores, mistakes))
 }
 
 /// What people should know beside the scores.

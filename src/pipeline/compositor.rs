@@ -5,7 +5,7 @@
 //! [`OUTSTANDING`] analysed frames are waited for at a time, so that memory
 //! holds two analysis intervals of frames and no more.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -218,11 +218,4 @@ fn encoder(config: &Config, first: &Frame) -> Encoder {
         crf: config.output.crf,
         keyframe_interval: interval as u32,
     }
-}
-
-/// The name a file has until it is complete.
-pub(super) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    path.with_file_name(name)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::compositor::temporary;
+use super::outputs::temporary;
 use crate::annotation::Annotation;
 use crate::config::Config;
 use crate::frame::Size;

@@ -21,6 +21,7 @@ mod evaluate;
 mod event_log;
 mod examples;
 mod lessons;
+mod outputs;
 mod picture_files;
 mod pictures;
 mod summary;
@@ -43,9 +44,11 @@ use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOpti
 use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
-use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch, temporary};
+use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
 pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
+use outputs::temporary;
+pub use outputs::{check_free, check_parent, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
+use super::outputs::{check_free, check_parent};
 use crate::dataset::{is_picture, pictures_in};
 use crate::still::Format;
 
@@ -115,26 +116,6 @@ pub(super) fn targets(found: &Found, output: &Path, force: bool) -> anyhow::Resu
         }
     }
     Ok(targets)
-}
-
-/// Makes sure that `path` may be written.
-pub(super) fn check_free(path: &Path, force: bool) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!("{} is a folder; name a file in it", path.display());
-    }
-    if path.exists() && !force {
-        bail!("{} exists; use --force to overwrite it", path.display());
-    }
-    Ok(())
-}
-
-/// Makes sure that the folder of `path` is there.
-pub(super) fn check_parent(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        bail!("{}: there is no folder {}; create it first", path.display(), folder.display());
-    }
-    Ok(())
 }
 
 /// What a result is written as, by its name.

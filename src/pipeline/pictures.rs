@@ -1,15 +1,15 @@
 //! Explains still pictures: paints each, or makes a contact sheet of it, and
 //! says what was found.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use super::analyst::{class_prob, top_classes};
-use super::compositor::temporary;
 use super::crew;
 use super::evaluate::{Worker, read_still, workers};
-use super::picture_files::{self, Targets, check_free, check_parent, format_of};
+use super::outputs::{check_free, check_parent, write_whole};
+use super::picture_files::{self, Targets, format_of};
 use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult};
 use crate::explain::{Area, ClassChoice, Method, attended_area, choose_several};
 use crate::frame::{Pts, Size};
@@ -204,7 +204,7 @@ pub fn explain_pictures(
         }
     }
     if let Some(path) = job.map.filter(|_| !explained.is_empty()) {
-        write(&path, &stacked(&explained)?.to_bytes()).map_err(|why| anyhow!(why))?;
+        write_whole(&path, stacked(&explained)?.to_bytes())?;
     }
     Ok((explained, failed))
 }
@@ -215,15 +215,6 @@ fn stacked(pictures: &[ExplainedPicture]) -> anyhow::Result<Array> {
     let first = maps().next().context("there is no map")?;
     let shape = vec![maps().count(), first.rows, first.cols];
     Ok(Array { shape, values: maps().flat_map(|m| m.values.iter().copied()).collect() })
-}
-
-/// Writes a file under a temporary name and renames it.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let part = temporary(path);
-    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(|e| {
-        let _ = std::fs::remove_file(&part);
-        format!("cannot write {}: {e}", path.display())
-    })
 }
 
 /// What is the same for every picture.
@@ -269,7 +260,7 @@ impl Studio<'_> {
             let bytes = drawn
                 .to_bytes(format)
                 .map_err(|e| format!("{}: the result {e}", path.display()))?;
-            write(path, &bytes)?;
+            write_whole(path, bytes).map_err(|e| format!("{e:#}"))?;
         }
         Ok(picture)
     }
