@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use anyhow::{Context, anyhow, bail};
 
 use super::progress::{Display, clock};
-use super::{Failure, result, talk};
+use super::{Failure, json_result, result, talk};
 use crate::config::Config;
 use crate::media::Container;
 use crate::pipeline::{self, Annotate, StopFlag, Summary};
@@ -95,8 +95,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
     display.clear();
     let summary = ended.map_err(Failure::run)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&summary).map_err(Failure::run)?;
-        result(format_args!("{text}"));
+        json_result(&summary)?;
     } else if !quiet {
         describe(&summary);
     }

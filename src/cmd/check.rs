@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use super::{Failure, result};
+use super::{Failure, json_result, result};
 use crate::model::{Classifier, Explain, Head, HeadOutput, Heads, Model, Options, Places};
 use crate::npy::Array;
 use crate::preprocess::{InputSpec, Layout, Preprocessor};
@@ -107,8 +107,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         notes,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&report).map_err(Failure::run)?;
-        result(format_args!("{text}"));
+        json_result(&report)?;
     } else {
         print(&report);
     }

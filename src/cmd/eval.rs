@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::progress::Count;
-use super::{Failure, result, talk};
+use super::{Failure, json_result, remarks, result, talk};
 use crate::config::Config;
 use crate::dataset::Selection;
 use crate::eval::{Facts, Scores, html};
@@ -14,8 +14,6 @@ use crate::pipeline::{self, Evaluate, Evaluation};
 
 /// Rows of the table of groups that are printed.
 const GROUPS: usize = 12;
-/// Skipped files that are named.
-const NAMED: usize = 10;
 /// Classes up to which the confusion matrix is printed.
 const MATRIX: usize = 12;
 
@@ -123,15 +121,14 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
         write_report(path, &dataset, &evaluation).map_err(Failure::run)?;
     }
     if !quiet {
-        remarks(&evaluation);
+        remarks(&evaluation.notes, &evaluation.skipped);
     }
     if args.json {
         let Evaluation { model, version, sha256, head, scores, skipped, .. } = &evaluation;
         let model = ModelReport { name: model, version, sha256 };
         let skipped = skipped.len();
         let report = Report { dataset, model, head, scores, skipped };
-        let text = serde_json::to_string_pretty(&report).map_err(Failure::run)?;
-        result(format_args!("{text}"));
+        json_result(&report)?;
     } else {
         print(&evaluation);
     }
@@ -146,19 +143,6 @@ fn write_report(path: &Path, dataset: &str, evaluation: &Evaluation) -> anyhow::
     let model = format!("{model} {version}");
     let facts = Facts { dataset, model: &model, head, skipped, no_heat: no_heat.as_deref() };
     pipeline::write_whole(path, html(&facts, scores, mistakes))
-}
-
-/// What people should know beside the scores.
-fn remarks(evaluation: &Evaluation) {
-    for note in &evaluation.notes {
-        talk(format_args!("note: {note}"));
-    }
-    for why in evaluation.skipped.iter().take(NAMED) {
-        talk(format_args!("skipped: {why}"));
-    }
-    if evaluation.skipped.len() > NAMED {
-        talk(format_args!("skipped: {} more", evaluation.skipped.len() - NAMED));
-    }
 }
 
 fn print(evaluation: &Evaluation) {

@@ -8,13 +8,10 @@ use serde::Serialize;
 
 use super::eval::{Rows, threads};
 use super::progress::Count;
-use super::{Failure, result, talk};
+use super::{Failure, json_result, remarks, result};
 use crate::config::Config;
 use crate::eval::Scores;
 use crate::pipeline::{self, Examples, Taught, Teach};
-
-/// Skipped files that are named.
-const NAMED: usize = 10;
 
 /// Arguments of `heatcast model learn`.
 #[derive(Debug, clap::Args)]
@@ -116,7 +113,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     display.clear();
     let taught = ended.map_err(Failure::run)?;
     if !quiet {
-        remarks(&taught);
+        remarks(&taught.notes, &taught.skipped);
     }
     if args.json {
         let classes = taught.classes.iter().map(|(label, n)| ClassReport { label, n: *n });
@@ -135,24 +132,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
             notes: &taught.notes,
             wall_s: begun.elapsed().as_secs_f64(),
         };
-        let text = serde_json::to_string_pretty(&report).map_err(Failure::run)?;
-        result(format_args!("{text}"));
+        json_result(&report)?;
     } else {
         print(args, &taught, begun.elapsed().as_secs_f64());
     }
     Ok(())
-}
-
-fn remarks(taught: &Taught) {
-    for note in &taught.notes {
-        talk(format_args!("note: {note}"));
-    }
-    for why in taught.skipped.iter().take(NAMED) {
-        talk(format_args!("skipped: {why}"));
-    }
-    if taught.skipped.len() > NAMED {
-        talk(format_args!("skipped: {} more", taught.skipped.len() - NAMED));
-    }
 }
 
 fn print(args: &Args, taught: &Taught, wall_s: f64) {

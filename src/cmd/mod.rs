@@ -15,8 +15,12 @@ use std::fmt;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::explain::FeatureLayout;
+
+/// Skipped files that are named.
+const NAMED: usize = 10;
 
 /// Burns the explanations of a video classifier into the video.
 #[derive(Debug, Parser)]
@@ -138,6 +142,26 @@ fn start_logging(verbose: u8, quiet: bool) {
 /// Prints a result. A reader that went away is no error.
 fn result(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Prints a result as one JSON object.
+fn json_result(object: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(object).map_err(Failure::run)?;
+    result(format_args!("{text}"));
+    Ok(())
+}
+
+/// Says what people should know about a look at many pictures.
+fn remarks(notes: &[String], skipped: &[String]) {
+    for note in notes {
+        talk(format_args!("note: {note}"));
+    }
+    for why in skipped.iter().take(NAMED) {
+        talk(format_args!("skipped: {why}"));
+    }
+    if skipped.len() > NAMED {
+        talk(format_args!("skipped: {} more", skipped.len() - NAMED));
+    }
 }
 
 /// Prints talk, which goes beside the results.

@@ -13,15 +13,16 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// How often the bar is drawn.
 const BAR_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) struct Display {
+/// Where progress is shown, and how often.
+struct Screen {
     bar: Option<ProgressBar>,
     quiet: bool,
     begun: Instant,
     last: Instant,
 }
 
-impl Display {
-    pub(super) fn new(quiet: bool) -> Self {
+impl Screen {
+    fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}") {
@@ -33,78 +34,22 @@ impl Display {
         Self { bar, quiet, begun: now, last: now }
     }
 
-    pub(super) fn update(&mut self, progress: Progress) {
+    /// Whether it is time to show something again.
+    fn is_due(&mut self) -> bool {
         let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
-        if self.quiet || self.last.elapsed() < every {
-            return;
+        let due = !self.quiet && self.last.elapsed() >= every;
+        if due {
+            self.last = Instant::now();
         }
-        self.last = Instant::now();
-        let text = describe(progress, self.begun.elapsed().as_secs_f64());
+        due
+    }
+
+    fn show(&self, done: u64, of: Option<u64>, text: String) {
         match &self.bar {
             Some(bar) => {
-                if let Some(total) = progress.total {
-                    bar.set_length(total.0 / 1_000_000);
+                if let Some(of) = of {
+                    bar.set_length(of);
                 }
-                bar.set_position(progress.reached.0 / 1_000_000);
-                bar.set_message(text);
-            }
-            None => talk(format_args!("{text}")),
-        }
-    }
-
-    pub(super) fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Counts things that are done, of a known number.
-pub(super) struct Count {
-    bar: Option<ProgressBar>,
-    what: &'static str,
-    quiet: bool,
-    begun: Instant,
-    last: Instant,
-}
-
-impl Count {
-    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
-        let Display { bar, begun, last, .. } = Display::new(quiet);
-        Self { bar, what, quiet, begun, last }
-    }
-
-    pub(super) fn update(&mut self, done: usize, of: usize) {
-        let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
-        if self.quiet || self.last.elapsed() < every {
-            return;
-        }
-        self.last = Instant::now();
-        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(1e-3);
-        let left = of.saturating_sub(done) as f64 / rate.max(1e-3);
-        let text = format!("{done} of {of} {}  {rate:.0}/s  {} left", self.what, clock(left));
-        self.show(done as u64, of as u64, text);
-    }
-
-    /// Shows how much of one of several tasks is done, 0..1.
-    pub(super) fn part(&mut self, task: &str, part: f64) {
-        let every = if self.bar.is_some() { BAR_EVERY } else { LINE_EVERY };
-        if self.quiet || self.last.elapsed() < every {
-            return;
-        }
-        self.last = Instant::now();
-        let percent = (part * 100.0).clamp(0.0, 100.0);
-        let text = match &self.bar {
-            Some(_) => task.to_owned(),
-            None => format!("{task}: {percent:.0} %"),
-        };
-        self.show(percent as u64, 100, text);
-    }
-
-    fn show(&self, done: u64, of: u64, text: String) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(of);
                 bar.set_position(done);
                 bar.set_message(text);
             }
@@ -112,10 +57,71 @@ impl Count {
         }
     }
 
-    pub(super) fn clear(&self) {
+    fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Shows how far a recording has been annotated.
+pub(super) struct Display(Screen);
+
+impl Display {
+    pub(super) fn new(quiet: bool) -> Self {
+        Self(Screen::new(quiet))
+    }
+
+    pub(super) fn update(&mut self, progress: Progress) {
+        let screen = &mut self.0;
+        if screen.is_due() {
+            let text = describe(progress, screen.begun.elapsed().as_secs_f64());
+            let total = progress.total.map(|total| total.0 / 1_000_000);
+            screen.show(progress.reached.0 / 1_000_000, total, text);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+}
+
+/// Counts things that are done, of a known number.
+pub(super) struct Count {
+    screen: Screen,
+    what: &'static str,
+}
+
+impl Count {
+    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
+        Self { screen: Screen::new(quiet), what }
+    }
+
+    pub(super) fn update(&mut self, done: usize, of: usize) {
+        let screen = &mut self.screen;
+        if screen.is_due() {
+            let rate = done as f64 / screen.begun.elapsed().as_secs_f64().max(1e-3);
+            let left = of.saturating_sub(done) as f64 / rate.max(1e-3);
+            let text = format!("{done} of {of} {}  {rate:.0}/s  {} left", self.what, clock(left));
+            screen.show(done as u64, Some(of as u64), text);
+        }
+    }
+
+    /// Shows how much of one of several tasks is done, 0..1.
+    pub(super) fn part(&mut self, task: &str, part: f64) {
+        let screen = &mut self.screen;
+        if screen.is_due() {
+            let percent = (part * 100.0).clamp(0.0, 100.0);
+            let text = match &screen.bar {
+                Some(_) => task.to_owned(),
+                None => format!("{task}: {percent:.0} %"),
+            };
+            screen.show(percent as u64, Some(100), text);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.screen.clear();
     }
 }
 
