@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::names::plain;
+
 /// Extensions of the pictures that are read.
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Extensions of pictures that are not.
@@ -254,8 +256,7 @@ impl Dataset {
     pub fn clash(&self) -> Option<(&str, &str)> {
         let mut seen = BTreeMap::new();
         for label in self.labels().into_keys() {
-            let plain = label.trim().to_lowercase();
-            if let Some(other) = seen.insert(plain, label) {
+            if let Some(other) = seen.insert(plain(label), label) {
                 return Some((other, label));
             }
         }

@@ -22,6 +22,7 @@ pub mod learn;
 pub mod media;
 pub mod model;
 pub mod mpegts;
+pub mod names;
 pub mod npy;
 pub mod overlay;
 pub mod pipeline;

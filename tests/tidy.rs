@@ -86,6 +86,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "frame.rs",
         "learn",
         "mpegts.rs",
+        "names.rs",
         "npy.rs",
         "overlay",
         "preprocess.rs",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
-use crate::explain::{ClassChoice, Method, MethodChoice, Seed, choose};
+use crate::explain::{ClassChoice, Method, MethodChoice, Seed, choose, choose_index};
 use crate::model::{ClassMap, Classifier, Explain, Heads, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
 use crate::preprocess::Layout;
@@ -124,17 +124,9 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
     let head = classifier.explained_heads().next().unwrap_or(0);
     let labels = &classifier.heads()[head].labels;
     let class = match args.class_index {
-        Some(index) => ClassChoice::Index(index),
+        Some(index) => choose_index(index, labels.len()).map_err(Failure::usage)?,
         None => choose(labels, &args.class).map_err(Failure::usage)?,
     };
-    if let ClassChoice::Index(index) = class
-        && index >= labels.len()
-    {
-        return Err(Failure::usage(anyhow!(
-            "there is no class {index}; the classes are 0 to {}",
-            labels.len().saturating_sub(1)
-        )));
-    }
     if let Some(why) = classifier.why_no_map(head) {
         return Err(Failure::run(anyhow!("{}: no map: {why}", model.spec.name)));
     }

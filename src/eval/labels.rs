@@ -1,5 +1,7 @@
 //! Which class of a head the name of a folder means.
 
+use crate::names::{nearest, plain};
+
 /// Why a name is no class of a head.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
@@ -49,7 +51,6 @@ const OTHERS: [&str; 2] = ["other", "background"];
 /// [`LabelError`] names the nearest class.
 pub fn class_of<L: AsRef<str>>(labels: &[L], label: &str, head: &str) -> Result<usize, LabelError> {
     let label = label.trim();
-    let plain = |text: &str| text.trim().to_lowercase();
     let all = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
         (0..labels.len()).filter(|&i| same(labels[i].as_ref())).collect()
     };
@@ -70,12 +71,8 @@ pub fn class_of<L: AsRef<str>>(labels: &[L], label: &str, head: &str) -> Result<
             return Ok(1);
         }
     }
-    let nearest = labels
-        .iter()
-        .map(|l| (strsim::jaro_winkler(&plain(l.as_ref()), &plain(label)), l.as_ref()))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned());
+    let known = labels.iter().map(|l| (plain(l.as_ref()), l.as_ref()));
+    let nearest = nearest(known, &plain(label)).map(str::to_owned);
     let few = labels.len() <= 8;
     let classes = labels.iter().filter(|_| few).map(|l| l.as_ref().to_owned()).collect();
     Err(LabelError::Unknown { label: label.to_owned(), head: head.to_owned(), nearest, classes })

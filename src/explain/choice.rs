@@ -1,6 +1,8 @@
 //! Which class is explained, from the words a person used for it. Called when
 //! settings are read; must not know where they come from.
 
+use crate::names::{nearest, plain};
+
 /// The class to explain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClassChoice {
@@ -26,6 +28,25 @@ pub struct UnknownClass {
     pub nearest: Option<String>,
 }
 
+/// No class has that index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no class {index}; the classes are 0 to {}", .count.saturating_sub(1))]
+pub struct NoSuchIndex {
+    /// What was asked for.
+    pub index: usize,
+    /// How many classes there are.
+    pub count: usize,
+}
+
+/// The class number `index` of `count`.
+///
+/// # Errors
+///
+/// [`NoSuchIndex`] when there are not so many.
+pub fn choose_index(index: usize, count: usize) -> Result<ClassChoice, NoSuchIndex> {
+    if index < count { Ok(ClassChoice::Index(index)) } else { Err(NoSuchIndex { index, count }) }
+}
+
 /// Finds the class that `text` means: `top`, a label in any case, one of a
 /// label's comma-separated names (as ImageNet has them), or an index from zero.
 ///
@@ -36,7 +57,7 @@ pub struct UnknownClass {
 ///
 /// [`UnknownClass`] when there is no such class.
 pub fn choose<L: AsRef<str>>(labels: &[L], text: &str) -> Result<ClassChoice, UnknownClass> {
-    let asked = text.trim().to_lowercase();
+    let asked = plain(text);
     if asked == "top" {
         return Ok(ClassChoice::Top);
     }
@@ -49,13 +70,8 @@ pub fn choose<L: AsRef<str>>(labels: &[L], text: &str) -> Result<ClassChoice, Un
     {
         return Ok(ClassChoice::Index(index));
     }
-    let nearest = labels
-        .iter()
-        .flat_map(|l| names(l).chain([l.as_str()]))
-        .map(|name| (strsim::jaro_winkler(name, &asked), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned());
+    let known = labels.iter().flat_map(|l| names(l).chain([l.as_str()]));
+    let nearest = nearest(known.map(|name| (name, name)), &asked).map(str::to_owned);
     Err(UnknownClass { asked: text.trim().to_owned(), count: labels.len(), nearest })
 }
 

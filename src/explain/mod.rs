@@ -12,6 +12,6 @@ mod method;
 mod smooth;
 
 pub use area::{Area, attended_area};
-pub use choice::{ClassChoice, UnknownClass, choose, choose_several};
+pub use choice::{ClassChoice, NoSuchIndex, UnknownClass, choose, choose_index, choose_several};
 pub use method::{FeatureLayout, Method, MethodChoice, Seed, UnknownMethod};
 pub use smooth::{ClassSteadier, MapSmoother};

@@ -13,6 +13,7 @@ use super::lessons::{self, Lessons, Wanted};
 use super::teach::{Examples, Planned, Teach};
 use crate::learn::{FEWEST, Linear, Samples};
 use crate::model::{Explain, Heads, KnownWeights, Model, Options};
+use crate::names::plain;
 
 /// Pictures that calibrate the heat, at most twice as many.
 const CALIBRATION: usize = 100;
@@ -51,7 +52,6 @@ pub(super) fn embed(
         Planned::Pictures(dataset) => {
             let count = dataset.items.len();
             let every = count.div_ceil(CALIBRATION);
-            let plain = |text: &str| text.trim().to_lowercase();
             let class = |label: &str| labels.iter().position(|l| plain(l) == plain(label));
             let work = |worker: &mut Worker, i: usize| {
                 let item = &dataset.items[i];

@@ -11,7 +11,7 @@ use super::evaluate::{Worker, read_still, workers};
 use super::outputs::{check_free, check_parent, write_whole};
 use super::picture_files::{self, Targets, format_of};
 use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult};
-use crate::explain::{Area, ClassChoice, Method, attended_area, choose_several};
+use crate::explain::{Area, ClassChoice, Method, attended_area, choose_index, choose_several};
 use crate::frame::{Pts, Size};
 use crate::model::{
     Activation, Classifier, Explain, Model, NoMap, Options, Output, Places, Wanted,
@@ -137,10 +137,7 @@ pub fn plan_pictures(job: ExplainPictures) -> anyhow::Result<PicturesPlan> {
     let head = classifier.explained_heads().next().unwrap_or(0);
     let labels = &classifier.heads()[head].labels;
     let classes = match job.class_index {
-        Some(class) if class < labels.len() => vec![ClassChoice::Index(class)],
-        Some(class) => {
-            bail!("there is no class {class}; the classes are 0 to {}", labels.len() - 1)
-        }
+        Some(index) => vec![choose_index(index, labels.len())?],
         None => choose_several(labels, &job.class)?,
     };
     if classes.len() > MOST_CLASSES {

@@ -15,6 +15,7 @@ use crate::dataset::{Dataset, Selection};
 use crate::eval::{Answer, Scores};
 use crate::learn::{Course, FEWEST, Learnt, Linear};
 use crate::model::{Classifier, Explain, HeadSpec, Heads, Model, NewHead, Options, Places};
+use crate::names::plain;
 use crate::timeline::cut_list::{self, Break};
 
 /// Part of the loss in cross-validation at which another way is taken.
@@ -202,7 +203,6 @@ pub fn plan_teaching(job: Teach) -> anyhow::Result<TeachingPlan> {
 
 /// The classes in the order of the head that has the same ones, else by name.
 fn class_order(model: &Model, head: &str, names: Vec<String>) -> (Vec<String>, Option<usize>) {
-    let plain = |text: &str| text.trim().to_lowercase();
     let sorted = |labels: &[String]| {
         let mut labels: Vec<_> = labels.iter().map(|l| plain(l)).collect();
         labels.sort();
