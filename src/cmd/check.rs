@@ -128,14 +128,12 @@ fn see(
 }
 
 fn top<'a>(head: &'a Head, out: &HeadOutput) -> Vec<Class<'a>> {
-    let mut order: Vec<usize> = (0..out.probabilities.len()).collect();
-    order.sort_by(|&a, &b| out.probabilities[b].total_cmp(&out.probabilities[a]).then(a.cmp(&b)));
-    let class = |&i: &usize| Class {
+    let class = |i: usize| Class {
         label: &head.labels[i],
         probability: out.probabilities[i],
         logit: out.logits[i],
     };
-    order.iter().take(TOP).map(class).collect()
+    out.ranked().into_iter().take(TOP).map(class).collect()
 }
 
 /// Pairs of classes that people cannot tell apart by name.

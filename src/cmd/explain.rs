@@ -115,13 +115,10 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
         .with_context(|| tensor.display().to_string())
         .map_err(Failure::usage)?;
     let method = MethodChoice::try_from(args.method.clone()).map_err(Failure::usage)?;
-    let methods = match method {
-        MethodChoice::Auto => Vec::new(),
-        MethodChoice::One(method) => vec![method],
-    };
-    let options = Options { explain: wishes(args, methods, Seed::Logit)?, ..Options::default() };
+    let wishes = wishes(args, method.methods(), Seed::Logit)?;
+    let options = Options { explain: wishes, ..Options::default() };
     let classifier = Classifier::load(&model, &options).map_err(Failure::usage)?;
-    let head = classifier.explained_heads().next().unwrap_or(0);
+    let head = classifier.explained_head();
     let labels = &classifier.heads()[head].labels;
     let class = match args.class_index {
         Some(index) => choose_index(index, labels.len()).map_err(Failure::usage)?,
@@ -149,7 +146,7 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
 pub(super) fn wishes(args: &Args, methods: Vec<Method>, seed: Seed) -> Result<Explain, Failure> {
     let asked = args.seed.as_deref().map(str::parse).transpose();
     Ok(Explain {
-        heads: args.head.clone().map_or(Heads::First, |h| Heads::Named(vec![h])),
+        heads: Heads::of(args.head.clone()),
         methods,
         seed: asked.map_err(|e: String| Failure::usage(anyhow!(e)))?.unwrap_or(seed),
         top_k: 1,

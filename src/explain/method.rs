@@ -126,6 +126,16 @@ pub enum MethodChoice {
     One(Method),
 }
 
+impl MethodChoice {
+    /// The chosen method; none where the head decides.
+    pub fn methods(self) -> Vec<Method> {
+        match self {
+            Self::Auto => Vec::new(),
+            Self::One(method) => vec![method],
+        }
+    }
+}
+
 impl TryFrom<String> for MethodChoice {
     type Error = UnknownMethod;
 

@@ -144,7 +144,8 @@ impl Classifier {
                 // One logit for the second of two classes, against the first.
                 logits = vec![-only, only];
             }
-            HeadOutput { probabilities: head.probabilities(&logits), logits }
+            let probabilities = head.activation.probabilities(&logits, head.temperature);
+            HeadOutput { logits, probabilities }
         };
         self.heads.iter().zip(logits).map(answer).collect()
     }
@@ -167,6 +168,11 @@ impl Classifier {
     /// Indices in [`heads`](Self::heads) of the heads that were to be explained.
     pub fn explained_heads(&self) -> impl Iterator<Item = usize> {
         self.found.iter().map(|(head, _)| *head)
+    }
+
+    /// The first of them; 0 where there is none.
+    pub fn explained_head(&self) -> usize {
+        self.explained_heads().next().unwrap_or(0)
     }
 
     /// The execution provider really in use.

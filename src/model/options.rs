@@ -83,6 +83,13 @@ pub enum Heads {
     All,
 }
 
+impl Heads {
+    /// The head of this name, or the first where none is given.
+    pub fn of(name: Option<String>) -> Self {
+        name.map_or(Self::First, |name| Self::Named(vec![name]))
+    }
+}
+
 /// A head of a loaded classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
@@ -100,22 +107,6 @@ pub struct Head {
     pub smoothing: Option<HeadSmoothing>,
 }
 
-impl Head {
-    pub(super) fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
-        let scaled = logits.iter().map(|v| v / self.temperature);
-        match self.activation {
-            Activation::None => logits.to_vec(),
-            Activation::Sigmoid => scaled.map(|v| 1.0 / (1.0 + (-v).exp())).collect(),
-            Activation::Softmax => {
-                let max = scaled.clone().fold(f32::NEG_INFINITY, f32::max);
-                let powers: Vec<f32> = scaled.map(|v| (v - max).exp()).collect();
-                let sum: f32 = powers.iter().sum();
-                powers.into_iter().map(|p| p / sum).collect()
-            }
-        }
-    }
-}
-
 /// The answer of one head to one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadOutput {
@@ -123,6 +114,16 @@ pub struct HeadOutput {
     pub logits: Vec<f32>,
     /// One per class; 0..1 unless the activation is `none`.
     pub probabilities: Vec<f32>,
+}
+
+impl HeadOutput {
+    /// The classes, the most probable first; of equals the first one.
+    pub fn ranked(&self) -> Vec<usize> {
+        let p = &self.probabilities;
+        let mut order: Vec<usize> = (0..p.len()).collect();
+        order.sort_by(|&a, &b| p[b].total_cmp(&p[a]).then(a.cmp(&b)));
+        order
+    }
 }
 
 /// A class to explain.

@@ -172,9 +172,7 @@ pub(super) fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassPr
 
 /// The most probable classes, best first.
 pub(super) fn top_classes(head: &Head, out: &HeadOutput) -> Vec<ClassProb> {
-    let mut order: Vec<usize> = (0..out.probabilities.len()).collect();
-    order.sort_by(|&a, &b| out.probabilities[b].total_cmp(&out.probabilities[a]).then(a.cmp(&b)));
-    order.iter().take(TOP).map(|&i| class_prob(head, out, i)).collect()
+    out.ranked().into_iter().take(TOP).map(|i| class_prob(head, out, i)).collect()
 }
 
 fn head_result(

@@ -112,12 +112,12 @@ pub fn plan_evaluation(job: Evaluate) -> anyhow::Result<EvaluationPlan> {
         );
     }
     let dataset = Dataset::open(&job.dataset, &job.selection)?;
-    let heads = job.head.clone().map_or(Heads::First, |name| Heads::Named(vec![name]));
-    let options = Options { explain: Explain::of(heads), ..Options::default() };
+    let explain = Explain::of(Heads::of(job.head.clone()));
+    let options = Options { explain, ..Options::default() };
     let workers = workers(&model, &options, job.threads)?;
     let (head, labels) = {
         let classifier = &workers[0].classifier;
-        let head = classifier.explained_heads().next().unwrap_or(0);
+        let head = classifier.explained_head();
         (head, classifier.heads()[head].labels.clone())
     };
     let name = &model.spec.heads[head].name;
@@ -150,10 +150,10 @@ pub fn evaluate(
         let input = worker.preprocessor.run_still(&still);
         let output =
             worker.classifier.run(&input, &[]).with_context(|| path.display().to_string())?;
-        let said = &output.heads[head].probabilities;
-        let best = (0..said.len()).fold(0, |b, i| if said[i] > said[b] { i } else { b });
+        let said = &output.heads[head];
+        let best = said.ranked().first().copied().unwrap_or(0);
         let map = output.map(Wanted { head, class: best }).map(ClassMap::in_logit_units);
-        Ok(Ok((said.clone(), map)))
+        Ok(Ok((said.probabilities.clone(), map)))
     };
     let said = crew::share(&mut workers, 0..count, look, &mut |done| report(done, count))?;
     let classifier = &workers[0].classifier;

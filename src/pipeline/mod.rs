@@ -37,7 +37,6 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
-use crate::explain::MethodChoice;
 use crate::explain::choose;
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
@@ -114,11 +113,8 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         threads: config.model.threads,
         provider: config.model.provider.clone(),
         explain: Explain {
-            heads: given(&config.model.head).map_or(Heads::First, |h| Heads::Named(vec![h])),
-            methods: match config.explain.method {
-                MethodChoice::Auto => Vec::new(),
-                MethodChoice::One(method) => vec![method],
-            },
+            heads: Heads::of(given(&config.model.head)),
+            methods: config.explain.method.methods(),
             seed: config.explain.seed,
             top_k: 1,
             feature: given(&config.explain.feature),
@@ -127,7 +123,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         },
     };
     let classifier = Classifier::load(&model, &options)?;
-    let explained = classifier.explained_heads().next().unwrap_or(0);
+    let explained = classifier.explained_head();
     if let Some(why) = classifier.why_no_map(explained) {
         tracing::warn!("{}: no heatmap: {why}", model.spec.name);
     }

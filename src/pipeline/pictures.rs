@@ -134,7 +134,7 @@ pub fn plan_pictures(job: ExplainPictures) -> anyhow::Result<PicturesPlan> {
     let threads = job.threads.min(found.pictures.len());
     let workers = load(&model, &job, threads)?;
     let classifier = &workers.first().context("there is no thread to work")?.classifier;
-    let head = classifier.explained_heads().next().unwrap_or(0);
+    let head = classifier.explained_head();
     let labels = &classifier.heads()[head].labels;
     let classes = match job.class_index {
         Some(index) => vec![choose_index(index, labels.len())?],
@@ -159,7 +159,7 @@ fn load(model: &Model, job: &ExplainPictures, threads: usize) -> anyhow::Result<
     let all = with(Method::ALL.to_vec())?;
     let refused = |worker: &Worker| {
         let classifier = &worker.classifier;
-        let why = classifier.explained_heads().next().and_then(|h| classifier.why_no_map(h));
+        let why = classifier.why_no_map(classifier.explained_head());
         matches!(why, Some(NoMap::NeedsLinear { .. }))
     };
     if all.first().is_some_and(refused) {

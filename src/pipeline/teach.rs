@@ -14,7 +14,9 @@ use super::lessons;
 use crate::dataset::{Dataset, Selection};
 use crate::eval::{Answer, Scores};
 use crate::learn::{Course, FEWEST, Learnt, Linear};
-use crate::model::{Classifier, Explain, HeadSpec, Heads, Model, NewHead, Options, Places};
+use crate::model::{
+    Activation, Classifier, Explain, HeadSpec, Heads, Model, NewHead, Options, Places,
+};
 use crate::names::plain;
 use crate::timeline::cut_list::{self, Break};
 
@@ -316,10 +318,10 @@ fn check_and_calibrate(
     layer: &Linear,
     examples: &[Embedded],
 ) -> anyhow::Result<f32> {
-    let heads = Heads::Named(vec![head.to_owned()]);
-    let options = Options { explain: Explain::of(heads), ..Options::default() };
+    let explain = Explain::of(Heads::of(Some(head.to_owned())));
+    let options = Options { explain, ..Options::default() };
     let mut classifier = Classifier::load(model, &options)?;
-    let explained = classifier.explained_heads().next().unwrap_or(0);
+    let explained = classifier.explained_head();
     if let Some(why) = classifier.why_no_map(explained) {
         bail!("the taught head has no heatmap: {why}; this is a bug in Heatcast");
     }
@@ -356,13 +358,7 @@ fn summary(
     skipped: Vec<String>,
     notes: Vec<String>,
 ) -> anyhow::Result<Taught> {
-    let softmax = |logits: Vec<f32>| -> Vec<f32> {
-        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f32> =
-            logits.iter().map(|v| ((v - most) / learnt.temperature).exp()).collect();
-        let sum: f32 = powers.iter().sum();
-        powers.into_iter().map(|p| p / sum).collect()
-    };
+    let softmax = |logits: &[f32]| Activation::Softmax.probabilities(logits, learnt.temperature);
     let answer = |i: usize, probabilities: Vec<f32>| Answer {
         truth: examples[i].class,
         probabilities,
@@ -373,7 +369,7 @@ fn summary(
         .held_out
         .iter()
         .zip(rows)
-        .map(|(&i, row)| answer(i, softmax(row.to_vec())))
+        .map(|(&i, row)| answer(i, softmax(&row.to_vec())))
         .collect();
     let before: Option<Vec<Answer>> = learnt
         .held_out
