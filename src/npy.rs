@@ -1,6 +1,8 @@
 //! NumPy's array files (`.npy`), as far as pictures and maps need them: 32-bit
 //! floats in C order. Bytes in, bytes out; used by the commands and by tests.
 
+use crate::annotation::ActivationMap;
+
 /// An array of 32-bit floats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
@@ -63,6 +65,14 @@ impl Array {
             return Err(Error::NotNpy);
         }
         Ok(Self { shape, values: numbers.iter().map(|b| f32::from_le_bytes(*b)).collect() })
+    }
+
+    /// Maps of one size: `[maps, rows, columns]`; none without a map.
+    pub fn of_maps<'a>(maps: impl IntoIterator<Item = &'a ActivationMap>) -> Option<Self> {
+        let maps: Vec<_> = maps.into_iter().collect();
+        let first = maps.first()?;
+        let shape = vec![maps.len(), first.rows, first.cols];
+        Some(Self { shape, values: maps.iter().flat_map(|m| m.values.iter().copied()).collect() })
     }
 
     /// The bytes of a file.

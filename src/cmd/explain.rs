@@ -129,7 +129,8 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
     }
     let explained = explain(classifier, head, class, &input).map_err(Failure::run)?;
     if let Some(path) = &args.map {
-        let array = explained.maps().map_err(Failure::run)?;
+        let maps = explained.pictures.iter().map(|(map, _)| &map.map);
+        let array = Array::of_maps(maps).context("there is no picture").map_err(Failure::run)?;
         std::fs::write(path, array.to_bytes())
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(Failure::run)?;
@@ -226,13 +227,6 @@ fn explain(
 }
 
 impl Explained {
-    fn maps(&self) -> anyhow::Result<Array> {
-        let (first, _) = self.pictures.first().context("there is no picture")?;
-        let shape = vec![self.pictures.len(), first.map.rows, first.map.cols];
-        let values = self.pictures.iter().flat_map(|(m, _)| m.map.values.iter().copied());
-        Ok(Array { shape, values: values.collect() })
-    }
-
     fn as_json(&self) -> Value {
         let mut out = finding_json(&self.classifier, self.head);
         let head = &self.classifier.heads()[self.head];

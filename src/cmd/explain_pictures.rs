@@ -11,11 +11,8 @@ use super::progress::Count;
 use super::{Failure, result, talk};
 use crate::config::Config;
 use crate::explain::{Method, Seed};
-use crate::overlay::Style;
+use crate::overlay::{SHEET_OPACITY, Style};
 use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
-
-/// Opacity of full heat on a sheet, whose pictures are small.
-const SHEET_OPACITY: f32 = 0.65;
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let plan = pipeline::plan_pictures(job(args)?).map_err(Failure::usage)?;

@@ -22,7 +22,7 @@ pub use self::colour::Colormap;
 use self::colour::Ramp;
 use self::heat::HeatPainter;
 use self::panel::{Content, PanelPainter, Tile};
-pub use self::sheet::{Cell, contact_sheet};
+pub use self::sheet::{Cell, SHEET_OPACITY, contact_sheet, heated};
 use crate::annotation::{ActivationMap, Annotation, View};
 use crate::frame::{Colorimetry, PictureMut, Size};
 

@@ -7,9 +7,13 @@ use ab_glyph::FontRef;
 
 use super::canvas::{Box2, Canvas, Rgb, fitted, load_font};
 use super::panel::{BRIGHT, DIM, GROUND};
+use super::{HudMode, Painter, Style};
+use crate::annotation::{ActivationMap, View};
 use crate::frame::Size;
 use crate::still::Still;
 
+/// Opacity of full heat on pictures as small as those of a sheet.
+pub const SHEET_OPACITY: f32 = 0.65;
 /// Between the cells and around them, in pixels.
 const GAP: usize = 8;
 /// Least width of a cell, so that its lines can be read.
@@ -31,6 +35,14 @@ pub struct Cell {
     pub label: String,
     /// Second line: the particulars.
     pub detail: String,
+}
+
+/// The picture with heat and nothing else over it.
+pub fn heated(picture: &Still, heat: &ActivationMap, view: &View, style: &Style) -> Still {
+    let style = Style { hud: HudMode::Off, ..style.clone() };
+    picture.painted(|target, colours| {
+        Painter::new(target.size, colours, 1.0, style).paint(target, Some((heat, view)));
+    })
 }
 
 /// The sheet of these rows of cells, with a title above. Every cell gets the

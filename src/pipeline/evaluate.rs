@@ -9,7 +9,7 @@ use crate::annotation::ActivationMap;
 use crate::dataset::{Dataset, Selection};
 use crate::eval::{Answer, Mistake, Scores, class_of};
 use crate::model::{ClassMap, Classifier, Explain, Head, Heads, Model, Options, Places, Wanted};
-use crate::overlay::{HudMode, Painter, Style};
+use crate::overlay::{SHEET_OPACITY, Style, heated};
 use crate::preprocess::{Preprocessor, view};
 use crate::still::Still;
 
@@ -17,8 +17,6 @@ use crate::still::Still;
 const LARGEST_FILE: u64 = 512 << 20;
 /// Longer side of the pictures in a report, in pixels.
 const SHEET_PX: usize = 360;
-/// Opacity of full heat in them: they are small.
-const SHEET_OPACITY: f32 = 0.65;
 /// Quality of the pictures in a report, 1 to 100.
 const SHEET_QUALITY: u8 = 82;
 
@@ -254,10 +252,8 @@ fn mistake(
     let heat = map.map(|map| {
         let map = map.heat(head.explain_scale);
         let view = view(&model.spec.input, small.size, 1.0);
-        small.painted(|picture, colours| {
-            let style = Style { hud: HudMode::Off, opacity: SHEET_OPACITY, ..Style::default() };
-            Painter::new(picture.size, colours, 1.0, style).paint(picture, Some((&map, &view)));
-        })
+        let style = Style { opacity: SHEET_OPACITY, ..Style::default() };
+        heated(&small, &map, &view, &style)
     });
     Some(Mistake {
         name: path.strip_prefix(base).unwrap_or(path).display().to_string(),

@@ -17,7 +17,7 @@ use crate::model::{
     Activation, Classifier, Explain, Model, NoMap, Options, Output, Places, Wanted,
 };
 use crate::npy::Array;
-use crate::overlay::{Cell, HudMode, Painter, Style, contact_sheet};
+use crate::overlay::{Cell, Painter, Style, contact_sheet, heated};
 use crate::preprocess::{InputSpec, view};
 use crate::still::Still;
 
@@ -201,17 +201,10 @@ pub fn explain_pictures(
         }
     }
     if let Some(path) = job.map.filter(|_| !explained.is_empty()) {
-        write_whole(&path, stacked(&explained)?.to_bytes())?;
+        let maps = explained.iter().flat_map(|p| &p.maps).map(|m| &m.raw);
+        write_whole(&path, Array::of_maps(maps).context("there is no map")?.to_bytes())?;
     }
     Ok((explained, failed))
-}
-
-/// All maps in one array: `[maps, rows, columns]`.
-fn stacked(pictures: &[ExplainedPicture]) -> anyhow::Result<Array> {
-    let maps = || pictures.iter().flat_map(|p| &p.maps).map(|m| &m.raw);
-    let first = maps().next().context("there is no map")?;
-    let shape = vec![maps().count(), first.rows, first.cols];
-    Ok(Array { shape, values: maps().flat_map(|m| m.values.iter().copied()).collect() })
 }
 
 /// What is the same for every picture.
@@ -334,13 +327,10 @@ impl Studio<'_> {
         let small = still.fitted(CELL_PX);
         let view = view(self.spec(), small.size, 1.0);
         let opacity = self.job.sheet_opacity;
-        let style = Style { hud: HudMode::Off, opacity, ..self.job.style.clone() };
+        let style = Style { opacity, ..self.job.style.clone() };
         let head = &classifier.heads()[self.head];
         let cell = |map: &ExplainedMap| {
-            let picture = small.painted(|target, colours| {
-                let mut painter = Painter::new(target.size, colours, 1.0, style.clone());
-                painter.paint(target, Some((&map.heat, &view)));
-            });
+            let picture = heated(&small, &map.heat, &view, &style);
             let chance = match head.activation {
                 Activation::None => format!("{:.2}", map.class.probability),
                 _ => percent(map.class.probability),
