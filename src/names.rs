@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn the_most_alike_is_meant_and_nothing_for_a_stranger() {
         let pets = ["cat", "cats", "dog"].map(|name| (name, name.len()));
-        assert_eq!(nearest(pets, "catz"), Some(4));
+        assert_eq!(nearest(pets, "catss"), Some(4));
         assert_eq!(nearest(pets, &plain(" DOG ")), Some(3));
         assert_eq!(nearest(pets, "xylophone"), None);
     }

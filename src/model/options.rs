@@ -107,6 +107,24 @@ pub struct Head {
     pub smoothing: Option<HeadSmoothing>,
 }
 
+impl Activation {
+    /// Probabilities of `logits` that are divided by `temperature` first; the
+    /// logits themselves for [`Activation::None`].
+    pub fn probabilities(self, logits: &[f32], temperature: f32) -> Vec<f32> {
+        let scaled = logits.iter().map(|v| v / temperature);
+        match self {
+            Self::None => logits.to_vec(),
+            Self::Sigmoid => scaled.map(|v| 1.0 / (1.0 + (-v).exp())).collect(),
+            Self::Softmax => {
+                let max = scaled.clone().fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<f32> = scaled.map(|v| (v - max).exp()).collect();
+                let sum: f32 = powers.iter().sum();
+                powers.into_iter().map(|p| p / sum).collect()
+            }
+        }
+    }
+}
+
 /// The answer of one head to one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadOutput {
