@@ -1,6 +1,11 @@
-//! What is written down about a stream, apart from the picture, and read back: one file per
-//! format. Called by the pipeline as annotations come; must not know where the
-//! lines go.
+//! What is written down about a stream, apart from the picture, and read back:
+//! one file per format. Called by the pipeline as annotations come; must not
+//! know where the lines go.
 
+pub mod cue;
 pub mod cut_list;
 pub mod events;
+pub mod segment;
+
+pub use cue::{Cue, CueKind};
+pub use segment::Segment;
