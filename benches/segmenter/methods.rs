@@ -13,7 +13,7 @@ use crate::simulate::Recording;
 /// Breaks in seconds.
 pub(crate) type Breaks = Vec<(f64, f64)>;
 
-/// Logits are clipped to this, as the segmenter's are.
+/// Logits are clipped to this before a mean is taken.
 const CLIP: f64 = 4.0;
 
 /// Every frame for itself.
@@ -47,14 +47,14 @@ pub(crate) fn hysteresis(r: &Recording, tau_s: f64, high: f64, low: f64) -> Brea
 }
 
 /// A hidden Markov model of two states, by the Viterbi algorithm. `weight` is
-/// nats per second and logit.
-pub(crate) fn hmm(r: &Recording, weight: f64) -> Breaks {
+/// nats per second and logit, logits are clipped.
+pub(crate) fn hmm(r: &Recording, weight: f64, clip: f64) -> Breaks {
     let alpha = weight / r.fps;
     let change = [560.0, 180.0].map(|mean_s: f64| (1.0 / (mean_s * r.fps)).ln());
     let mut value = [0.75_f64.ln(), 0.25_f64.ln()];
     let mut back = Vec::with_capacity(r.logits.len());
     for logit in &r.logits {
-        let evidence = alpha * logit.clamp(-CLIP, CLIP) / 2.0;
+        let evidence = alpha * logit.clamp(-clip, clip) / 2.0;
         let from_other = [value[1] + change[1], value[0] + change[0]];
         let changed = [from_other[0] > value[0], from_other[1] > value[1]];
         back.push(changed);
