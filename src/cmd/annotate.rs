@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use super::progress::{Display, clock};
 use super::{Failure, json_result, result, talk};
 use crate::config::Config;
+use crate::explain::FeatureLayout;
 use crate::media::Container;
 use crate::pipeline::{self, Annotate, StopFlag, Summary};
 
@@ -32,24 +33,44 @@ pub(super) struct Args {
     /// Which of the model's questions to explain [default: the first]
     #[arg(long)]
     head: Option<String>,
-    /// Class to explain: `top`, a label or an index [default: top]
+    /// Class to explain: `top`, a label or an index; up to four at the same time,
+    /// separated by commas [default: top]
     #[arg(long)]
     class: Option<String>,
     /// How maps are computed: auto, cam, gradcam, gradcam++, layercam or hirescam [default: auto]
     #[arg(long)]
     method: Option<String>,
-    #[command(flatten)]
-    tensors: super::Tensors,
+    /// What is explained: logit, margin (the lead over the other classes) or auto [default: auto]
+    #[arg(long)]
+    seed: Option<String>,
+    /// What full heat stands for: fixed (the same in every frame), frame (the most in
+    /// the frame) or running (the most of late) [default: fixed]
+    #[arg(long)]
+    normalize: Option<String>,
+    /// Heat between two analyses: linear or hold [default: linear]
+    #[arg(long)]
+    interpolation: Option<String>,
+    /// Tensor to take as the feature map [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    feature: Option<String>,
+    /// Tensor to take as the head's logits [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    logits: Option<String>,
+    /// Of the picture: over (painted over) or side (the original to the left, twice as
+    /// wide); or of the feature map's axes: nchw, nhwc or tokens [default: over; found
+    /// by itself]
+    #[arg(long)]
+    layout: Vec<String>,
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
-    /// How heat is shown: heatmap or off
+    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
     #[arg(long)]
     style: Option<String>,
     /// Opacity of full heat, 0 to 1 [default: 0.45]
     #[arg(long)]
     opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
     #[arg(long)]
     colormap: Option<String>,
     /// How much text is drawn: full, compact or off
@@ -120,9 +141,17 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("model.provider", args.provider.clone());
     set("explain.class", args.class.clone());
     set("explain.method", args.method.clone());
-    set("explain.feature", args.tensors.feature.clone());
-    set("explain.logits", args.tensors.logits.clone());
-    set("explain.layout", args.tensors.layout.clone());
+    set("explain.seed", args.seed.clone());
+    set("explain.normalize", args.normalize.clone());
+    set("explain.interpolation", args.interpolation.clone());
+    set("explain.feature", args.feature.clone());
+    set("explain.logits", args.logits.clone());
+    for layout in &args.layout {
+        // Pictures and tensors have no layout in common.
+        let is_tensors = layout.parse::<FeatureLayout>().is_ok();
+        let key = if is_tensors { "explain.layout" } else { "overlay.layout" };
+        set(key, Some(layout.clone()));
+    }
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
     set("overlay.style", args.style.clone());
     set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));

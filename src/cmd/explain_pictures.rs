@@ -11,7 +11,7 @@ use super::progress::Count;
 use super::{Failure, result, talk};
 use crate::config::Config;
 use crate::explain::{Method, Seed};
-use crate::overlay::{SHEET_OPACITY, Style};
+use crate::overlay::SHEET_OPACITY;
 use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
@@ -43,12 +43,7 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
     let overlay = &config.overlay;
     let sheet_opacity =
         if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
-    let style = Style {
-        opacity: overlay.opacity as f32,
-        colormap: overlay.colormap,
-        hud: overlay.hud,
-        ..Style::default()
-    };
+    let style = overlay.look(1);
     let all_methods = args.method.trim().eq_ignore_ascii_case("all");
     let methods =
         if all_methods { Vec::new() } else { methods(&args.method).map_err(Failure::usage)? };

@@ -37,10 +37,11 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
-use crate::explain::choose;
+use crate::explain::{ClassChoice, choose_several};
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
 use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
+use crate::overlay::Colormap;
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
@@ -88,21 +89,22 @@ pub struct Progress {
     pub total: Option<Pts>,
 }
 
-/// A classifier ready for a job, and which class it explains.
+/// A classifier ready for a job, and which classes it explains.
 pub struct Prepared {
     classifier: Classifier,
     model: Model,
     /// Index of the head that is explained.
     explained: usize,
-    choice: crate::explain::ClassChoice,
+    choices: Vec<ClassChoice>,
     /// Processor time that loading took.
     load_cpu: Duration,
 }
 
-/// Loads the model a configuration names and finds the class to explain.
+/// Loads the model a configuration names and finds the classes to explain.
 ///
 /// # Errors
-/// When the model, the library or the class cannot be had.
+/// When the model, the library or a class cannot be had, or there are more
+/// classes than can be told apart.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -127,8 +129,15 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     if let Some(why) = classifier.why_no_map(explained) {
         tracing::warn!("{}: no heatmap: {why}", model.spec.name);
     }
-    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+    let choices = choose_several(&classifier.heads()[explained].labels, &config.explain.class)?;
+    let most = Colormap::HUES.len();
+    if choices.len() > most {
+        bail!(
+            "explain.class names {} classes, but only {most} at the same time can be told apart by their colours; name fewer",
+            choices.len()
+        );
+    }
+    Ok(Prepared { classifier, model, explained, choices, load_cpu: begun.elapsed() })
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.
@@ -158,7 +167,7 @@ pub fn annotate(
     let counters = Arc::new(AnalystCounters::default());
     let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
     counters.cpu_us.store(load_us, Relaxed);
-    let explained = (prepared.explained, prepared.choice);
+    let explained = (prepared.explained, prepared.choices.as_slice());
     let analyst =
         Analyst::new(prepared.classifier, prepared.model.spec.input, explained, &job.config);
     let counted = Arc::clone(&counters);
@@ -170,6 +179,7 @@ pub fn annotate(
             container,
             path: temporary(&job.output),
             config: job.config.clone(),
+            classes: prepared.choices.len(),
             events,
         },
         Arc::clone(&watch),

@@ -67,6 +67,9 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// Widest picture that common hardware decoders of H.264 take, in pixels.
+const PLAYABLE_ACROSS: usize = 4096;
+
 /// What a summary is made from.
 pub(super) struct Facts<'a> {
     pub(super) job: &'a Annotate,
@@ -151,17 +154,25 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
         notes
             .push("the picture size changed on the way; the output keeps the first one".to_owned());
     }
-    if let (Some(size), Some(first)) = (facts.output_size, source.picture_size())
-        && size != first
-    {
-        notes.push(format!(
-            "{}x{} became {}x{}: H.264 in {} needs even sizes (the last row and column are repeated)",
-            first.width,
-            first.height,
-            size.width,
-            size.height,
-            facts.container.name()
-        ));
+    let side_by_side = facts.job.config.overlay.layout == crate::config::Layout::Side;
+    if let (Some(whole), Some(first)) = (facts.output_size, source.picture_size()) {
+        let size = Size { width: whole.width / if side_by_side { 2 } else { 1 }, ..whole };
+        if size != first {
+            notes.push(format!(
+                "{}x{} became {}x{}: H.264 in {} needs even sizes (the last row and column are repeated)",
+                first.width,
+                first.height,
+                size.width,
+                size.height,
+                facts.container.name()
+            ));
+        }
+        if side_by_side && whole.width > PLAYABLE_ACROSS {
+            notes.push(format!(
+                "{}x{} is wider than the {PLAYABLE_ACROSS} pixels that hardware decoders of H.264 play; play it in software (VLC, mpv), or scale the input down first",
+                whole.width, whole.height
+            ));
+        }
     }
     if let Some(why) = &facts.classifier_failure {
         let failed = facts.counters.failed.load(Relaxed);

@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use crate::annotation::{Annotation, ClassProb, Explanation, HeadResult};
+use crate::annotation::{Annotation, ClassProb, Explanation, HeadResult, Heat};
 use crate::explain::attended_area;
 use crate::frame::{Pts, Size};
 
@@ -94,6 +94,8 @@ enum Line<'a, S> {
         shown: Class<'a>,
         starts_shot: bool,
         explained: Option<Explained<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also_explained: Vec<Explained<'a>>,
     },
     Failure {
         pts_s: f64,
@@ -158,7 +160,11 @@ pub fn annotation_lines(
         return Ok(vec![serde_json::to_string(&PlainLine::Failure { pts_s, starts_shot })?]);
     }
     let line = |(index, head): (usize, &HeadResult)| {
-        let explained = annotation.explanation.as_ref().filter(|e| e.head == index);
+        let mut explained = annotation
+            .explanations
+            .iter()
+            .filter(|e| e.head == index)
+            .map(|e| explained_by(e, size));
         let best = head.top.first().unwrap_or(&head.shown);
         serde_json::to_string(&PlainLine::Analysis {
             pts_s,
@@ -168,7 +174,8 @@ pub fn annotation_lines(
             top: head.top.iter().take(TOP).map(Class::from).collect(),
             shown: Class::from(&head.shown),
             starts_shot,
-            explained: explained.map(|e| explained_by(e, size)),
+            explained: explained.next(),
+            also_explained: explained.collect(),
         })
     };
     annotation.heads.iter().enumerate().map(line).collect()
@@ -191,11 +198,12 @@ pub fn end_line(end: &End<'_>) -> Result<String, serde_json::Error> {
 
 fn explained_by(explanation: &Explanation, size: Size) -> Explained<'_> {
     let Class { label, probability } = Class::from(&explanation.class);
-    let area = attended_area(&explanation.map, &explanation.view, size);
+    let Heat { map, view, .. } = &explanation.heat;
+    let area = attended_area(map, view, size);
     Explained {
         label,
         probability,
-        peak: rounded(f64::from(explanation.map.max()), 6),
+        peak: rounded(f64::from(map.max()), 6),
         centroid: area.map(|a| a.centroid.map(|v| rounded(v, 4))),
         bbox: area.map(|a| a.bbox.map(|v| rounded(v, 4))),
     }
@@ -246,14 +254,33 @@ mod tests {
                 ),
                 head("content", &[("show", 0.75), ("commercial", 0.25)], ("show", 2.0 / 3.0)),
             ],
-            explanation: Some(Explanation {
+            explanations: vec![Explanation {
                 head: 0,
                 class: class("tabby", 0.93),
-                map,
+                asked: false,
+                heat: Heat {
+                    layer: 0,
+                    map,
+                    view: View { x: 0.0, y: 0.0, width: 1920.0, height: 1080.0 },
+                },
                 full_scale: 12.0,
-                view: View { x: 0.0, y: 0.0, width: 1920.0, height: 1080.0 },
-            }),
+            }],
         }
+    }
+
+    /// Two classes of one head explained at the same time.
+    fn two_classes() -> Annotation {
+        let mut annotation = example();
+        annotation.heads.remove(0);
+        annotation.starts_shot = false;
+        let mut other = annotation.explanations[0].clone();
+        let first = &mut annotation.explanations[0];
+        first.class = class("show", 0.75);
+        other.class = class("commercial", 0.25);
+        other.heat.layer = 1;
+        other.heat.map.values.fill(0.0);
+        annotation.explanations.push(other);
+        annotation
     }
 
     fn header(settings: &Config) -> Header<'_, &Config> {
@@ -276,11 +303,12 @@ mod tests {
         settings.model.name = "imagenet".to_owned();
         let mut written = vec![header_line(&header(&settings)).unwrap()];
         written.extend(annotation_lines(&example(), SIZE).unwrap());
+        written.extend(annotation_lines(&two_classes(), SIZE).unwrap());
         let failed = Annotation {
             pts: Pts(1_400_000_000),
             starts_shot: false,
             heads: Vec::new(),
-            explanation: None,
+            explanations: Vec::new(),
         };
         written.extend(annotation_lines(&failed, SIZE).unwrap());
         let mut end =
@@ -334,9 +362,7 @@ mod tests {
         let mut annotation = example();
         annotation.heads[0].top[0].probability = f32::NAN;
         annotation.heads[0].top[1].label = Arc::from("a \"quoted\"\nlabel");
-        if let Some(e) = &mut annotation.explanation {
-            e.map.values.fill(f32::NAN);
-        }
+        annotation.explanations[0].heat.map.values.fill(f32::NAN);
         for line in annotation_lines(&annotation, SIZE).unwrap() {
             assert!(!line.contains('\n'));
             serde_json::from_str::<serde_json::Value>(&line).unwrap();
