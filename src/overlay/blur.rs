@@ -114,9 +114,8 @@ impl BlurPainter {
             }));
         }
         // A tent over three blocks, each way, lets no block show.
-        let tent = |a: u16, b: u16, c: u16| {
-            ((u32::from(a) + 2 * u32::from(b) + u32::from(c)) / 4) as u16
-        };
+        let tent =
+            |a: u16, b: u16, c: u16| ((u32::from(a) + 2 * u32::from(b) + u32::from(c)) / 4) as u16;
         let (width, last) = (blocks.width, blocks.height - 1);
         self.across.clear();
         for row in self.mean.chunks_exact(width) {

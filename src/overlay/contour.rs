@@ -141,7 +141,8 @@ impl ContourPainter {
             for (col, line) in line.iter_mut().enumerate() {
                 *line = down.iter().map(|(row, w)| w * heat(row * cols + col)).sum();
             }
-            let value = |knots: &[(usize, f32); 4]| knots.iter().map(|(c, w)| w * line[*c]).sum::<f32>();
+            let value =
+                |knots: &[(usize, f32); 4]| knots.iter().map(|(c, w)| w * line[*c]).sum::<f32>();
             self.fine.extend(across.iter().map(value));
         }
     }

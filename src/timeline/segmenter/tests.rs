@@ -329,7 +329,12 @@ fn padding_favours_play() {
 fn what_a_list_of_the_best_leaves_out_is_shared_by_the_rest() {
     use crate::annotation::ClassProb;
     let class = |index, probability| ClassProb { index, label: "x".into(), probability };
-    let answer = |top: Vec<ClassProb>| HeadResult { head: "h".into(), shown: class(0, 0.0), top };
+    let answer = |top: Vec<ClassProb>| HeadResult {
+        head: "h".into(),
+        shown: class(0, 0.0),
+        top,
+        probabilities: Arc::new([]),
+    };
     let near = |found: Vec<f32>, wanted: &[f32]| {
         let close = found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 1e-6);
         assert!(close && found.len() == wanted.len(), "{found:?} {wanted:?}");
