@@ -38,9 +38,7 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
         Action::Mute => 1,
         Action::Break => 3,
     };
-    let line = |(start, end): (u64, u64)| {
-        format!("{} {} {action}\n", seconds(start), seconds(end))
-    };
+    let line = |(start, end): (u64, u64)| format!("{} {} {action}\n", seconds(start), seconds(end));
     apart(&timeline.breaks()).into_iter().map(line).collect()
 }
 

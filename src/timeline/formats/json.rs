@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::{Error, OPEN_END, Span, lines, span};
 use super::Timeline;
+use super::boundaries::announced;
+use super::read::{Error, OPEN_END, Span, lines, span};
 use crate::frame::Pts;
 
 /// Version of the contract; grows when a reader has to change.
@@ -107,7 +108,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
             // Other programs' lines need no type.
             Some("segment") | None => {
                 let label = known.label.ok_or_else(|| fault("it has no `label`"))?;
-                let start = known.start_s.and_then(at).ok_or_else(|| fault("it has no `start_s`"))?;
+                let start =
+                    known.start_s.and_then(at).ok_or_else(|| fault("it has no `start_s`"))?;
                 let end = known.end_s.and_then(at).ok_or_else(|| fault("it has no `end_s`"))?;
                 spans.push(span(n, head, &label, start, end)?);
             }
@@ -127,6 +129,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
                     }
                 }
             }
+            // A live stream: its decisions, not every frame.
+            Some("boundary") => {
+                return Ok(announced(text)?.into_iter().map(|a| a.span).collect());
+            }
             Some("end") => end = known.duration_s.and_then(at).unwrap_or(OPEN_END),
             _ => {}
         }
@@ -138,4 +144,12 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
         }
     }
     Ok(spans)
+}
+
+/// The duration that a line of either kind of file states.
+pub(super) fn duration(text: &str) -> Option<Pts> {
+    let known = text.lines().filter_map(|line| serde_json::from_str::<Known>(line).ok());
+    let said = known.filter(|k| matches!(k.kind.as_deref(), Some("timeline" | "end")));
+    let said = said.filter_map(|k| k.duration_s).filter(|s| s.is_finite() && *s > 0.0);
+    said.last().map(Pts::from_secs_f64)
 }
