@@ -19,3 +19,5 @@ mod identity;
 mod learn;
 mod packages;
 mod pictures;
+mod score;
+mod segmenter;

@@ -325,27 +325,6 @@ fn padding_favours_play() {
     assert_eq!((found[0].1, found.last().unwrap().2), (0.0, 100.0));
 }
 
-#[test]
-fn what_a_list_of_the_best_leaves_out_is_shared_by_the_rest() {
-    use crate::annotation::ClassProb;
-    let class = |index, probability| ClassProb { index, label: "x".into(), probability };
-    let answer = |top: Vec<ClassProb>| HeadResult {
-        head: "h".into(),
-        shown: class(0, 0.0),
-        top,
-        probabilities: Arc::new([]),
-    };
-    let near = |found: Vec<f32>, wanted: &[f32]| {
-        let close = found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 1e-6);
-        assert!(close && found.len() == wanted.len(), "{found:?} {wanted:?}");
-    };
-    near(probabilities(&answer(vec![class(3, 0.7), class(0, 0.2)]), 4), &[0.2, 0.05, 0.05, 0.7]);
-    near(probabilities(&answer(vec![class(0, 0.3)]), 1), &[0.3, 0.7]);
-    near(probabilities(&answer(vec![class(1, 0.6), class(0, 0.4)]), 2), &[0.4, 0.6]);
-    // Independent answers need not add up to one.
-    near(probabilities(&answer(vec![class(0, 0.9), class(1, 0.8)]), 3), &[0.9, 0.8, 0.0]);
-}
-
 // The programme against all timelines.
 
 /// Small numbers that look random.
