@@ -10,6 +10,7 @@ mod explain_pictures;
 mod learn;
 mod model;
 mod progress;
+mod timeline_args;
 
 use std::fmt;
 use std::io::Write;
