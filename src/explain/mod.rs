@@ -13,5 +13,7 @@ mod smooth;
 
 pub use area::{Area, attended_area};
 pub use choice::{ClassChoice, NoSuchIndex, UnknownClass, choose, choose_index, choose_several};
-pub use method::{FeatureLayout, Method, MethodChoice, Seed, UnknownMethod};
+pub use method::{
+    FeatureLayout, Method, MethodChoice, Methods, Seed, UnknownMethod, UnknownMethods,
+};
 pub use smooth::{ClassSteadier, MapSmoother};

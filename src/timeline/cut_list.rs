@@ -99,6 +99,11 @@ pub fn parse_events(text: &str) -> Result<Vec<Break>, Error> {
             // Another head's answer.
             _ => continue,
         };
+        if event.pts_s < last {
+            let reason =
+                format!("its time, {} s, is before the {last} s of another above it", event.pts_s);
+            return Err(Error::Event { line: n + 1, reason });
+        }
         last = event.pts_s;
         match breaks.last_mut().filter(|_| open) {
             Some(current) => current.end_s = last,
@@ -215,6 +220,9 @@ mod tests {
         assert!(none.contains("no event that shows `commercial`"), "{none}");
         let bad = parse("{\"type\":\"header\"}\n{oops").unwrap_err().to_string();
         assert!(bad.contains("line 2 is not an event"), "{bad}");
+        let back = [event(3.0, "content", "commercial"), event(2.5, "content", "show")].join("\n");
+        let said = parse(&back).unwrap_err().to_string();
+        assert!(said.contains("line 2") && said.contains("2.5 s, is before the 3 s"), "{said}");
     }
 
     #[test]

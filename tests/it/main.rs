@@ -10,6 +10,8 @@
 
 mod annotate;
 mod bad_input;
+mod bad_models;
+mod bad_pictures;
 mod common;
 mod eval;
 mod explain;
@@ -17,5 +19,6 @@ mod explain_pictures;
 mod footage;
 mod identity;
 mod learn;
+mod onnx;
 mod packages;
 mod pictures;

@@ -1,0 +1,15 @@
+//! Any text as a settings file, as a `--set`, and as a model's description.
+#![no_main]
+
+use std::path::Path;
+
+use heatcast::config::Config;
+use heatcast::model::ModelSpec;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = Config::load(Some(text), &[]);
+    let _ = Config::load(None, &[text.to_owned()]);
+    // A file of labels beside it cannot be there.
+    let _ = ModelSpec::parse(text, Path::new("nowhere/model.toml"));
+});
