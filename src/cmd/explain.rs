@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
+use super::faithful::Faithful;
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
-use crate::explain::{ClassChoice, Method, MethodChoice, Seed, choose, choose_index};
+use crate::explain::{ClassChoice, Method, MethodChoice, Methods, Seed, choose, choose_index};
 use crate::model::{ClassMap, Classifier, Explain, Heads, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
 use crate::preprocess::Layout;
@@ -25,7 +26,7 @@ pub(super) struct Args {
     pub(super) output: Option<PathBuf>,
     /// Instead of pictures an input tensor, prepared as the network wants it: a
     /// NumPy file of float32, [N,3,H,W] or [N,H,W,3]
-    #[arg(long, value_name = "NPY")]
+    #[arg(long, value_name = "NPY", conflicts_with = "faithfulness")]
     tensor: Option<PathBuf>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
@@ -57,6 +58,8 @@ pub(super) struct Args {
     pub(super) grid: bool,
     #[command(flatten)]
     pub(super) look: Look,
+    #[command(flatten)]
+    pub(super) faithful: Faithful,
     /// Write the map before rectification and scaling, [N,rows,columns] float32
     #[arg(long, value_name = "NPY")]
     pub(super) map: Option<PathBuf>,
@@ -148,7 +151,7 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
 }
 
 /// What is explained, apart from the class.
-pub(super) fn wishes(args: &Args, methods: Vec<Method>, seed: Seed) -> Result<Explain, Failure> {
+pub(super) fn wishes(args: &Args, methods: Methods, seed: Seed) -> Result<Explain, Failure> {
     let asked = args.seed.as_deref().map(str::parse).transpose();
     Ok(Explain {
         heads: Heads::of(args.head.clone()),

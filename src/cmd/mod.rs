@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod explain;
 mod explain_pictures;
+mod faithful;
 mod learn;
 mod model;
 mod progress;

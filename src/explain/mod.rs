@@ -14,6 +14,8 @@ mod smooth;
 
 pub use area::{Area, attended_area};
 pub use choice::{ClassChoice, NoSuchIndex, UnknownClass, choose, choose_index, choose_several};
-pub use method::{FeatureLayout, Method, MethodChoice, Seed, UnknownMethod};
+pub use method::{
+    FeatureLayout, Method, MethodChoice, Methods, Seed, UnknownMethod, UnknownMethods,
+};
 pub use scale::{Normalize, Normalizer};
 pub use smooth::{ClassSteadier, MapSmoother};

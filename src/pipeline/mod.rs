@@ -14,12 +14,14 @@
 //! compositor ends the output.
 
 mod analyst;
+mod boxes;
 mod card;
 mod compositor;
 mod crew;
 mod evaluate;
 mod event_log;
 mod examples;
+mod faithful;
 mod lessons;
 mod outputs;
 mod picture_files;
@@ -48,10 +50,11 @@ use crate::overlay::Colormap;
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
-pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
+pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, Measure, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
 use outputs::temporary;
 pub use outputs::{check_free, check_parent, same_file, write_whole};
+pub use picture_files::read_still;
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };

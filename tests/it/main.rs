@@ -10,6 +10,8 @@
 
 mod annotate;
 mod bad_input;
+mod bad_models;
+mod bad_pictures;
 mod common;
 mod eval;
 mod explain;
@@ -18,6 +20,7 @@ mod footage;
 mod foreign;
 mod identity;
 mod learn;
+mod onnx;
 mod packages;
 mod pictures;
 mod score;
