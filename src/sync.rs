@@ -8,11 +8,15 @@
 //! a heatmap must not announce a cut. The result depends on timestamps only,
 //! never on how fast annotations arrive.
 
+mod live;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::annotation::{ActivationMap, Annotation, Explanation, View};
 use crate::frame::Pts;
+
+pub use live::LivePairing;
 
 /// A frame with everything that is to be drawn on it.
 #[derive(Clone, Debug)]
@@ -161,7 +165,7 @@ mod tests {
 
     /// `ms[:heat][flags]`; flags: `!` new shot, `+` other grid, `h` other head,
     /// `v` other view. Without a heat there is no explanation.
-    fn annotation(text: &str) -> Arc<Annotation> {
+    pub(super) fn annotation(text: &str) -> Arc<Annotation> {
         let flags = |c| text.contains(c);
         let digits = text.trim_end_matches(['!', '+', 'h', 'v']);
         let (ms, heat) = digits.split_once(':').map_or((digits, None), |(m, h)| (m, Some(h)));

@@ -34,9 +34,8 @@ pub(super) struct AnalystCounters {
     pub(super) cpu_us: AtomicU64,
 }
 
-/// A classifier with its memory of the stream.
+/// What is kept in mind of a stream from one analysed frame to the next.
 pub(super) struct Analyst {
-    classifier: Classifier,
     input: InputSpec,
     preprocessor: Preprocessor,
     /// Index of the head that is explained.
@@ -52,7 +51,7 @@ pub(super) struct Analyst {
 
 impl Analyst {
     pub(super) fn new(
-        classifier: Classifier,
+        classifier: &Classifier,
         input: InputSpec,
         (head, choice): (usize, ClassChoice),
         config: &Config,
@@ -65,45 +64,44 @@ impl Analyst {
             let margin = own.margin.unwrap_or(explain.class_switch_margin);
             ClassSteadier::new(own.seconds.unwrap_or(tau), margin as f32)
         };
-        let own_scale = classifier.heads()[head].explain_scale;
-        let full_scale =
-            if explain.full_scale > 0.0 { explain.full_scale as f32 } else { own_scale };
         Self {
             steadiers: classifier.heads().iter().map(steadier).collect(),
             smoother: MapSmoother::new(f64::from(explain.map_smoothing_ms) / 1e3),
             preprocessor: Preprocessor::new(&input),
-            classifier,
             input,
             head,
             choice,
-            full_scale,
+            full_scale: full_scale(classifier, head, config),
             explained: None,
             last_failure: None,
         }
     }
 
+    /// Explains another class from now on; what is known about the stream stays.
+    pub(super) fn explain(
+        &mut self,
+        classifier: &Classifier,
+        (head, choice): (usize, ClassChoice),
+        config: &Config,
+    ) {
+        if self.head != head {
+            self.explained = None;
+        }
+        (self.head, self.choice) = (head, choice);
+        self.full_scale = full_scale(classifier, head, config);
+    }
+
     /// Works until the samples end. Returns the last failure, if any.
     pub(super) fn run(
         mut self,
+        classifier: &mut Classifier,
         samples: &Receiver<Sample>,
         annotations: &Sender<Arc<Annotation>>,
         counters: &AnalystCounters,
     ) -> Option<String> {
         for sample in samples {
             let begun = cpu_time::ThreadTime::now();
-            let annotation = self.annotate(&sample).unwrap_or_else(|why| {
-                counters.failed.fetch_add(1, Relaxed);
-                if self.last_failure.is_none() {
-                    tracing::warn!("the classifier failed: {why}; the video goes on without");
-                }
-                self.last_failure = Some(why);
-                Annotation {
-                    pts: sample.frame.pts,
-                    starts_shot: sample.starts_shot,
-                    heads: Vec::new(),
-                    explanation: None,
-                }
-            });
+            let annotation = self.annotate_or_note(classifier, &sample, counters);
             let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             counters.cpu_us.fetch_add(spent, Relaxed);
             counters.analysed.fetch_add(1, Relaxed);
@@ -116,7 +114,33 @@ impl Analyst {
         self.last_failure
     }
 
-    fn annotate(&mut self, sample: &Sample) -> Result<Annotation, String> {
+    /// The annotation of a sample; an empty one where the classifier fails.
+    pub(super) fn annotate_or_note(
+        &mut self,
+        classifier: &mut Classifier,
+        sample: &Sample,
+        counters: &AnalystCounters,
+    ) -> Annotation {
+        self.annotate(classifier, sample).unwrap_or_else(|why| {
+            counters.failed.fetch_add(1, Relaxed);
+            if self.last_failure.is_none() {
+                tracing::warn!("the classifier failed: {why}; the video goes on without");
+            }
+            self.last_failure = Some(why);
+            Annotation {
+                pts: sample.frame.pts,
+                starts_shot: sample.starts_shot,
+                heads: Vec::new(),
+                explanation: None,
+            }
+        })
+    }
+
+    fn annotate(
+        &mut self,
+        classifier: &mut Classifier,
+        sample: &Sample,
+    ) -> Result<Annotation, String> {
         let Sample { frame, starts_shot } = sample;
         let input = frame
             .with_picture(|picture| self.preprocessor.run(picture))
@@ -128,9 +152,8 @@ impl Analyst {
         let explained_head = self.head;
         let of_head = |class| Wanted { head: explained_head, class };
         let asked = asked.map(of_head);
-        let output = self.classifier.run(&input, asked.as_slice()).map_err(|e| e.to_string())?;
-        let heads: Vec<HeadResult> = self
-            .classifier
+        let output = classifier.run(&input, asked.as_slice()).map_err(|e| e.to_string())?;
+        let heads: Vec<HeadResult> = classifier
             .heads()
             .iter()
             .zip(&output.heads)
@@ -150,7 +173,7 @@ impl Analyst {
         let map = [wanted.map(of_head), asked].into_iter().flatten();
         let map = map.filter_map(|w| output.map(w)).next();
         let explanation = map.map(|found| {
-            let head = &self.classifier.heads()[explained_head];
+            let head = &classifier.heads()[explained_head];
             let key = (explained_head, found.class);
             let raw = found.in_logit_units();
             Explanation {
@@ -164,6 +187,12 @@ impl Analyst {
         self.explained = wanted.or(self.explained);
         Ok(Annotation { pts: frame.pts, starts_shot: *starts_shot, heads, explanation })
     }
+}
+
+/// Logit units of full heat.
+fn full_scale(classifier: &Classifier, head: usize, config: &Config) -> f32 {
+    let own = classifier.heads().get(head).map_or(1.0, |head| head.explain_scale);
+    if config.explain.full_scale > 0.0 { config.explain.full_scale as f32 } else { own }
 }
 
 pub(super) fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassProb {

@@ -159,10 +159,12 @@ pub fn annotate(
     let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
     counters.cpu_us.store(load_us, Relaxed);
     let explained = (prepared.explained, prepared.choice);
-    let analyst =
-        Analyst::new(prepared.classifier, prepared.model.spec.input, explained, &job.config);
+    let mut classifier = prepared.classifier;
+    let analyst = Analyst::new(&classifier, prepared.model.spec.input, explained, &job.config);
     let counted = Arc::clone(&counters);
-    let analyst = spawn("analyst", move || analyst.run(&from_compositor, &annotations, &counted))?;
+    let analyst = spawn("analyst", move || {
+        analyst.run(&mut classifier, &from_compositor, &annotations, &counted)
+    })?;
     let watch = Arc::new(Watch::default());
     let compositor = Compositor::new(
         Job {
