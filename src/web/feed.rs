@@ -69,16 +69,28 @@ impl EventFeed {
         let _ = self.sender.send(line);
     }
 
-    /// The remembered lines after number `after` (all, without one), and what
-    /// comes then.
-    pub fn follow(&self, after: Option<u64>) -> EventReader {
+    /// The remembered lines as `start` says, and what comes then.
+    pub fn follow(&self, start: Start) -> EventReader {
         let kept = self.kept.lock();
-        let is_new = |line: &&Line| after.is_none_or(|after| line.id > after);
-        // A number from before a restart is larger than any of ours.
-        let after_is_ours = after.is_none_or(|after| after < kept.next);
-        let past = kept.lines.iter().filter(|line| !after_is_ours || is_new(line)).cloned();
-        EventReader { past: past.collect(), receiver: self.sender.subscribe() }
+        let past = kept.lines.iter().skip(match start {
+            // A number from before a restart may be larger than any of ours.
+            Start::After(seen) if seen < kept.next => {
+                kept.lines.iter().take_while(|line| line.id <= seen).count()
+            }
+            Start::After(_) => 0,
+            Start::Last(lines) => kept.lines.len().saturating_sub(lines),
+        });
+        EventReader { past: past.cloned().collect(), receiver: self.sender.subscribe() }
     }
+}
+
+/// Where a reader of events begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After the line of this number.
+    After(u64),
+    /// With so many lines of those that are remembered.
+    Last(usize),
 }
 
 /// A place in an [`EventFeed`].
