@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Audio, Config, Error, Preset, SourceUri};
 
-/// Seconds a stream's name and its siblings' must stay readable for.
+/// Characters in the name of a stream, at most.
 const NAME_LENGTH: usize = 64;
 
 /// What holds for every live stream.
@@ -88,11 +88,14 @@ pub struct WebConfig {
     /// What people must know to get in, by web or RTSP; empty on loopback
     /// addresses only.
     pub token: String,
+    /// Names under which the page is asked for, beside `localhost`: those of a
+    /// proxy in front of it.
+    pub hosts: Vec<String>,
 }
 
 impl Default for WebConfig {
     fn default() -> Self {
-        Self { address: "127.0.0.1:8080".into(), token: String::new() }
+        Self { address: "127.0.0.1:8080".into(), token: String::new(), hosts: Vec::new() }
     }
 }
 

@@ -96,11 +96,13 @@ pub fn init() -> Result<(), Error> {
     gstreamer::init().map_err(Error::Init)
 }
 
-/// The time of day where this machine stands, `14:03:22`.
-pub fn time_of_day() -> String {
-    let now = gstreamer::glib::DateTime::now_local();
-    let text = now.and_then(|now| now.format("%H:%M:%S"));
-    text.map_or_else(|_| "an unknown time".to_owned(), String::from)
+/// The time of day, where this machine stands, so long ago: `14:03:22`.
+pub fn time_of_day(ago: Duration) -> String {
+    let seconds = i64::try_from(ago.as_secs()).unwrap_or(0);
+    let then = gstreamer::glib::DateTime::now_local()
+        .and_then(|now| now.add_seconds(-(seconds as f64)))
+        .and_then(|then| then.format("%H:%M:%S"));
+    then.map_or_else(|_| "an unknown time".to_owned(), String::from)
 }
 
 /// A time to wait on a bus. Never zero: for that, the bindings return before

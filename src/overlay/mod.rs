@@ -13,6 +13,7 @@ mod colour;
 mod heat;
 mod panel;
 mod sheet;
+mod slate;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use self::colour::Ramp;
 use self::heat::HeatPainter;
 use self::panel::{Content, PanelPainter, Tile};
 pub use self::sheet::{Cell, SHEET_OPACITY, contact_sheet, heated};
+pub use self::slate::slate;
 use crate::annotation::{ActivationMap, Annotation, View};
 use crate::frame::{Colorimetry, PictureMut, Size};
 
@@ -85,7 +87,18 @@ impl Painter {
     /// Draws the panel anew if it has something new to say; without an
     /// annotation there is none.
     pub fn set_annotation(&mut self, annotation: Option<&Annotation>) {
-        let content = annotation.map(|annotation| self.panel.content(annotation));
+        self.set_aged_annotation(annotation, None);
+    }
+
+    /// As [`set_annotation`](Self::set_annotation); the panel also says how old
+    /// the annotation is, in steps of half a second, so that it need not be
+    /// drawn for every frame.
+    pub fn set_aged_annotation(
+        &mut self,
+        annotation: Option<&Annotation>,
+        age: Option<std::time::Duration>,
+    ) {
+        let content = annotation.map(|annotation| self.panel.content(annotation).aged(age));
         if self.shown.as_ref().map(|(old, _)| old) != content.as_ref() {
             self.shown = content.and_then(|new| self.panel.draw(&new).map(|tile| (new, tile)));
         }

@@ -21,6 +21,7 @@ mod evaluate;
 mod event_log;
 mod examples;
 mod lessons;
+mod live;
 mod outputs;
 mod picture_files;
 mod pictures;
@@ -37,7 +38,7 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
-use crate::explain::choose;
+use crate::explain::{MethodChoice, choose};
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
 use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
@@ -46,6 +47,7 @@ use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
 pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
+pub use live::{LivePlan, Reachable, plan_live, serve};
 use outputs::temporary;
 pub use outputs::{check_free, check_parent, write_whole};
 pub use pictures::{
@@ -105,6 +107,22 @@ pub struct Prepared {
 /// When the model, the library or the class cannot be had.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
+    let heads = Heads::of(Some(config.model.head.clone()).filter(|head| !head.is_empty()));
+    let (model, classifier) = load_classifier(config, heads, config.explain.method)?;
+    let explained = classifier.explained_head();
+    if let Some(why) = classifier.why_no_map(explained) {
+        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    }
+    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+}
+
+/// Loads the model a configuration names, to explain `heads` by `method`.
+fn load_classifier(
+    config: &Config,
+    heads: Heads,
+    method: MethodChoice,
+) -> anyhow::Result<(Model, Classifier)> {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let labels = given(&config.model.labels).map(PathBuf::from);
     let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
@@ -113,8 +131,8 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         threads: config.model.threads,
         provider: config.model.provider.clone(),
         explain: Explain {
-            heads: Heads::of(given(&config.model.head)),
-            methods: config.explain.method.methods(),
+            heads,
+            methods: method.methods(),
             seed: config.explain.seed,
             top_k: 1,
             feature: given(&config.explain.feature),
@@ -123,12 +141,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         },
     };
     let classifier = Classifier::load(&model, &options)?;
-    let explained = classifier.explained_head();
-    if let Some(why) = classifier.why_no_map(explained) {
-        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
-    }
-    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+    Ok((model, classifier))
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.

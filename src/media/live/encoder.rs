@@ -19,7 +19,7 @@ use gstreamer_video as gst_video;
 
 use super::super::elements::{add_chain, make};
 use super::super::output::{even_info, painted, picture_pool};
-use super::super::source::capsfilter;
+use super::super::source::{capsfilter, running_time};
 use super::super::{Error, Frame};
 use super::hub::{Hub, SoundUnit, Unit};
 use super::source::Sound;
@@ -104,7 +104,10 @@ impl LiveEncoder {
                     let Some(buffer) = sample.buffer_owned() else {
                         return Ok(gst::FlowSuccess::Ok);
                     };
-                    let pts = buffer.pts().map_or(0, gst::ClockTime::nseconds);
+                    // The encoder starts its times at a thousand hours, and says so
+                    // in the segment.
+                    let pts = buffer.pts().and_then(|pts| running_time(&sample, pts));
+                    let pts = pts.and_then(|pts| u64::try_from(pts).ok()).unwrap_or(0);
                     let arrived = {
                         let mut known = known.lock();
                         let at = known.iter().position(|(n, _)| *n == pts);
