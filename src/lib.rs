@@ -34,3 +34,4 @@ pub mod still;
 pub mod sync;
 pub mod sync_cell;
 pub mod timeline;
+pub mod web;

@@ -9,6 +9,8 @@
 //! [`Interpolation::Hold`] they are always held, and no frame waits for `b`. The
 //! result depends on timestamps only, never on how fast annotations arrive.
 
+mod live;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotation::{Annotation, Heat};
 use crate::frame::Pts;
+
+pub use live::LivePairing;
 
 /// What heat a frame between two analysed ones gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +196,7 @@ mod tests {
 
     /// `ms[:heat[,heat]][flags]`, a heat for each layer, or nothing; flags: `!`
     /// new shot, `+` other grid, `h` other head, `v` other view.
-    fn annotation(text: &str) -> Arc<Annotation> {
+    pub(super) fn annotation(text: &str) -> Arc<Annotation> {
         let flags = |c| text.contains(c);
         let digits = text.trim_end_matches(['!', '+', 'h', 'v']);
         let (ms, heat) = digits.split_once(':').map_or((digits, None), |(m, h)| (m, Some(h)));

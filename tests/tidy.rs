@@ -94,6 +94,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "sampling.rs",
         "shot.rs",
         "still.rs",
+        "sync",
         "sync.rs",
         "timeline",
     ];

@@ -12,6 +12,7 @@ mod learn;
 mod model;
 mod progress;
 mod score;
+mod serve;
 mod timeline_args;
 
 use std::fmt;
@@ -35,14 +36,29 @@ pub struct Cli {
     /// Say nothing but errors and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// How to write the log
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Turn a recording into an annotated recording
     Annotate(Box<annotate::Args>),
+    /// Annotate live streams: RTSP mounts and a monitor page
+    Serve(Box<serve::Args>),
     /// Explain pictures: where the evidence for a class lies
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
@@ -115,9 +131,12 @@ impl fmt::Display for Failure {
 /// # Errors
 /// With the sentence to print and the exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    start_logging(cli.verbose, cli.quiet);
+    // Who runs a server wants to know what it does.
+    let verbose = cli.verbose + u8::from(matches!(cli.verb, Verb::Serve(_)));
+    start_logging(verbose, cli.quiet, cli.log_format);
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
+        Verb::Serve(args) => serve::run(&args, cli.quiet),
         Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
         Verb::Score(args) => score::run(*args, cli.quiet),
@@ -126,7 +145,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn start_logging(verbose: u8, quiet: bool) {
+fn start_logging(verbose: u8, quiet: bool, format: LogFormat) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
         (_, 0) => "heatcast=warn,error",
@@ -137,12 +156,14 @@ fn start_logging(verbose: u8, quiet: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEATCAST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     // A second subscriber (tests call `run` more than once) changes nothing.
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .try_init();
+        .with_target(false);
+    let _ = match format {
+        LogFormat::Text => log.without_time().try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }
 
 /// Prints a result. A reader that went away is no error.

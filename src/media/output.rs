@@ -156,12 +156,7 @@ impl Output {
             return Err(Error::TooWide { width: info.width(), most: MOST_ACROSS });
         }
         let caps = info.to_caps().map_err(|e| Error::pipeline("describing the picture", e))?;
-        let pool = gst::BufferPool::new();
-        let mut config = pool.config();
-        let bytes = u32::try_from(info.size()).unwrap_or(u32::MAX);
-        config.set_params(Some(&caps), bytes, 0, 0);
-        pool.set_config(config).map_err(|e| Error::pipeline("allocating frames", e))?;
-        pool.set_active(true).map_err(|e| Error::pipeline("allocating frames", e))?;
+        let pool = picture_pool(&info)?;
 
         let pipeline = gst::Pipeline::new();
         let video = gst_app::AppSrc::builder()
@@ -226,42 +221,8 @@ impl Output {
     /// # Errors
     /// When the encoder has stopped; [`OutputHandle::poll`] tells why.
     pub fn push(&self, frame: Frame, paint: impl FnOnce(&mut PictureMut<'_>)) -> Result<(), Error> {
-        let Frame { pts, duration, mut buffer, info } = frame;
-        let size = size_of(&info);
-        let free = buffer.get_mut().is_some_and(|b| b.is_all_memory_writable());
-        if free && size == self.size() {
-            with_picture_mut(buffer.make_mut(), &info, paint)?;
-        } else {
-            let source = Frame { pts, duration, buffer, info };
-            buffer = self
-                .pool
-                .acquire_buffer(None)
-                .map_err(|e| Error::pipeline("allocating a frame", e))?;
-            let target = buffer.make_mut();
-            carry_metas(&source.buffer, target);
-            source.with_picture(|source| {
-                with_picture_mut(target, &self.info, |whole| {
-                    let width = whole.size.width / self.pictures as usize;
-                    let last = whole.size.width - width;
-                    for left in (0..last).step_by(width) {
-                        let mut original = whole.columns(left, width);
-                        original.copy_from(source);
-                        original.repeat_edges(size);
-                    }
-                    let mut painted = whole.columns(last, width);
-                    painted.copy_from(source);
-                    let full = std::mem::replace(&mut painted.size, size);
-                    paint(&mut painted);
-                    painted.size = full;
-                    painted.repeat_edges(size);
-                })
-            })??;
-        }
-        let target = buffer.make_mut();
-        target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
-        target.set_dts(None);
-        target.set_pts(gst::ClockTime::from_nseconds(pts.0));
-        target.set_duration(duration.map(gst::ClockTime::from_nseconds));
+        let pts = frame.pts;
+        let buffer = painted(frame, &self.pool, &self.info, self.pictures, paint)?;
         self.counters.video_pts.fetch_max(pts.0, Relaxed);
         self.video.push_buffer(buffer).map(|_| ()).map_err(|e| Error::pipeline("encoding", e))
     }
@@ -323,12 +284,70 @@ impl OutputHandle {
     }
 }
 
+/// The buffer of `frame` once it is painted over, with the frame's times: where
+/// it stands, or else in memory of `pool`, whose pictures `info` describes. Of
+/// several `pictures` side by side in there, the last is painted over.
+pub(super) fn painted(
+    frame: Frame,
+    pool: &gst::BufferPool,
+    info: &gst_video::VideoInfo,
+    pictures: u32,
+    paint: impl FnOnce(&mut PictureMut<'_>),
+) -> Result<gst::Buffer, Error> {
+    let Frame { pts, duration, mut buffer, info: own } = frame;
+    let size = size_of(&own);
+    let free = buffer.get_mut().is_some_and(|b| b.is_all_memory_writable());
+    if free && size == size_of(info) {
+        with_picture_mut(buffer.make_mut(), &own, paint)?;
+    } else {
+        let source = Frame { pts, duration, buffer, info: own };
+        buffer = pool.acquire_buffer(None).map_err(|e| Error::pipeline("allocating a frame", e))?;
+        let target = buffer.make_mut();
+        carry_metas(&source.buffer, target);
+        source.with_picture(|source| {
+            with_picture_mut(target, info, |whole| {
+                let width = whole.size.width / pictures as usize;
+                let last = whole.size.width - width;
+                for left in (0..last).step_by(width) {
+                    let mut original = whole.columns(left, width);
+                    original.copy_from(source);
+                    original.repeat_edges(size);
+                }
+                let mut painted = whole.columns(last, width);
+                painted.copy_from(source);
+                let full = std::mem::replace(&mut painted.size, size);
+                paint(&mut painted);
+                painted.size = full;
+                painted.repeat_edges(size);
+            })
+        })??;
+    }
+    let target = buffer.make_mut();
+    target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
+    target.set_dts(None);
+    target.set_pts(gst::ClockTime::from_nseconds(pts.0));
+    target.set_duration(duration.map(gst::ClockTime::from_nseconds));
+    Ok(buffer)
+}
+
+/// Memory for pictures as `info` describes them.
+pub(super) fn picture_pool(info: &gst_video::VideoInfo) -> Result<gst::BufferPool, Error> {
+    let caps = info.to_caps().map_err(|e| Error::pipeline("describing the picture", e))?;
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    let bytes = u32::try_from(info.size()).unwrap_or(u32::MAX);
+    config.set_params(Some(&caps), bytes, 0, 0);
+    pool.set_config(config).map_err(|e| Error::pipeline("allocating frames", e))?;
+    pool.set_active(true).map_err(|e| Error::pipeline("allocating frames", e))?;
+    Ok(pool)
+}
+
 fn size_of(info: &gst_video::VideoInfo) -> Size {
     Size::new(info.width() as usize, info.height() as usize)
 }
 
 /// Lends the pixels of `buffer`, to be changed.
-fn with_picture_mut(
+pub(super) fn with_picture_mut(
     buffer: &mut gst::BufferRef,
     info: &gst_video::VideoInfo,
     change: impl FnOnce(&mut PictureMut<'_>),
@@ -347,7 +366,10 @@ fn with_picture_mut(
 
 /// The picture format of the output. 4:2:0 H.264 has whole chroma samples only,
 /// so odd sizes grow by one column or row. So many `pictures` stand side by side.
-fn even_info(info: &gst_video::VideoInfo, pictures: u32) -> Result<gst_video::VideoInfo, Error> {
+pub(super) fn even_info(
+    info: &gst_video::VideoInfo,
+    pictures: u32,
+) -> Result<gst_video::VideoInfo, Error> {
     let even = |n: u32| n.next_multiple_of(2).max(16);
     gst_video::VideoInfo::builder(
         gst_video::VideoFormat::I420,
@@ -374,7 +396,7 @@ fn x264(encoder: &Encoder) -> Result<gst::Element, Error> {
     Ok(element)
 }
 
-fn muxer(container: Container) -> Result<gst::Element, Error> {
+pub(super) fn muxer(container: Container) -> Result<gst::Element, Error> {
     let mux = make(container.factory())?;
     match container {
         Container::Mp4 => {
@@ -390,7 +412,11 @@ fn muxer(container: Container) -> Result<gst::Element, Error> {
 
 /// Links an appsrc to the kind of multiplexer pad made for its caps. (The
 /// generic link takes the first pad that does not refuse, which may be video.)
-fn link_to_mux(source: &gst::Element, mux: &gst::Element, caps: &gst::Caps) -> Result<(), Error> {
+pub(super) fn link_to_mux(
+    source: &gst::Element,
+    mux: &gst::Element,
+    caps: &gst::Caps,
+) -> Result<(), Error> {
     let template = mux
         .pad_template_list()
         .into_iter()

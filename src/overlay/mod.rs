@@ -15,6 +15,7 @@ mod contour;
 mod heat;
 mod panel;
 mod sheet;
+mod slate;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use self::contour::ContourPainter;
 use self::heat::HeatPainter;
 use self::panel::{Content, PanelPainter, Tile};
 pub use self::sheet::{Cell, SHEET_OPACITY, contact_sheet, heated};
+pub use self::slate::slate;
 use crate::annotation::{ActivationMap, Annotation, Heat, View};
 use crate::frame::{Colorimetry, PictureMut, Size};
 
@@ -45,6 +47,11 @@ pub enum HeatStyle {
     Contour,
     /// Not at all.
     Off,
+}
+
+impl HeatStyle {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Heatmap, Self::Shade, Self::Blur, Self::Contour, Self::Off];
 }
 
 /// How much the panel says.
@@ -251,7 +258,18 @@ impl Painter {
     /// Draws the panel anew if it has something new to say; without an
     /// annotation there is none.
     pub fn set_annotation(&mut self, annotation: Option<&Annotation>) {
-        let content = annotation.map(|annotation| self.panel.content(annotation));
+        self.set_aged_annotation(annotation, None);
+    }
+
+    /// As [`set_annotation`](Self::set_annotation); the panel also says how old
+    /// the annotation is, in steps of half a second, so that it need not be
+    /// drawn for every frame.
+    pub fn set_aged_annotation(
+        &mut self,
+        annotation: Option<&Annotation>,
+        age: Option<std::time::Duration>,
+    ) {
+        let content = annotation.map(|annotation| self.panel.content(annotation).aged(age));
         if self.shown.as_ref().map(|(old, _)| old) != content.as_ref() {
             self.shown = content.and_then(|new| self.panel.draw(&new).map(|tile| (new, tile)));
         }

@@ -39,6 +39,16 @@ pub(super) struct PanelPainter {
 pub(super) struct Content {
     entries: Vec<Entry>,
     legend: Option<Legend>,
+    /// Age of all this in half seconds, rounded up, where it is shown.
+    age: Option<u32>,
+}
+
+impl Content {
+    /// The same, which is so old.
+    pub(super) fn aged(mut self, age: Option<std::time::Duration>) -> Self {
+        self.age = age.map(|age| (age.as_secs_f32() * 2.0).ceil().max(1.0) as u32);
+        self
+    }
 }
 
 /// What a legend says.
@@ -118,7 +128,7 @@ impl PanelPainter {
             full_scale: first.full_scale,
             layers: why.iter().map(|e| e.heat.layer).collect(),
         });
-        Content { entries, legend }
+        Content { entries, legend, age: None }
     }
 
     /// The panel that says `content`; none if it is off or the picture too
@@ -129,9 +139,11 @@ impl PanelPainter {
         let full = self.style.hud == HudMode::Full;
         let (pad, line) = (layout.pad, |entry: &Entry| layout.entry_height(entry, full));
         let legend = content.legend.as_ref().map(|legend| (legend, 1.7 * layout.small));
+        let age_height = content.age.map_or(0.0, |_| 1.5 * layout.small);
 
         // As many entries as there is room for, an explained one among them.
-        let mut room = layout.room - 2.0 * pad - legend.map_or(0.0, |(_, height)| height);
+        let mut room =
+            layout.room - 2.0 * pad - legend.map_or(0.0, |(_, height)| height) - age_height;
         let mut shown: Vec<&Entry> = Vec::new();
         let fits = entries.iter().take_while(|entry| {
             room -= line(entry);
@@ -153,7 +165,7 @@ impl PanelPainter {
             return None;
         }
         let legend_height = legend.map_or(0.0, |(_, height)| height);
-        let height = (body + legend_height + 2.0 * pad).min(layout.room);
+        let height = (body + legend_height + age_height + 2.0 * pad).min(layout.room);
         let width = layout.inner + 2.0 * pad;
         let mut canvas = self.canvas(width, height);
         let ground = Box2 { x: 0.0, y: 0.0, width, height };
@@ -169,6 +181,12 @@ impl PanelPainter {
         }
         if let Some((legend, _)) = legend {
             self.draw_legend(&mut canvas, font, &layout, legend, y);
+        }
+        if let Some(age) = content.age {
+            let words = format!("up to {:.1} s old", age as f32 / 2.0);
+            let words = fitted(font, &words, layout.small, layout.inner);
+            let baseline = y + legend_height + 0.3 * layout.small + ascent(font, layout.small);
+            canvas.text(font, &words, [pad, baseline], layout.small, DIM);
         }
         Some(self.tile(&canvas))
     }

@@ -34,9 +34,8 @@ pub(super) struct AnalystCounters {
     pub(super) cpu_us: AtomicU64,
 }
 
-/// A classifier with its memory of the stream.
+/// What is kept in mind of a stream from one analysed frame to the next.
 pub(super) struct Analyst {
-    classifier: Classifier,
     input: InputSpec,
     preprocessor: Preprocessor,
     /// Index of the head that is explained.
@@ -57,7 +56,7 @@ struct Layer {
 
 impl Analyst {
     pub(super) fn new(
-        classifier: Classifier,
+        classifier: &Classifier,
         input: InputSpec,
         (head, choices): (usize, &[ClassChoice]),
         config: &Config,
@@ -70,53 +69,56 @@ impl Analyst {
             let margin = own.margin.unwrap_or(explain.class_switch_margin);
             ClassSteadier::new(own.seconds.unwrap_or(tau), margin as f32)
         };
-        let own_scale = classifier.heads()[head].explain_scale;
-        let full_scale =
-            if explain.full_scale > 0.0 { explain.full_scale as f32 } else { own_scale };
+        let mut analyst = Self {
+            steadiers: classifier.heads().iter().map(steadier).collect(),
+            preprocessor: Preprocessor::new(&input),
+            input,
+            head,
+            layers: Vec::new(),
+            normalizer: Normalizer::new(explain.normalize, 1.0),
+            last_failure: None,
+        };
+        analyst.explain(classifier, (head, choices), config);
+        analyst
+    }
+
+    /// Explains other classes from now on; what is known about the stream stays,
+    /// so that the heat of one class fades into that of the next.
+    pub(super) fn explain(
+        &mut self,
+        classifier: &Classifier,
+        (head, choices): (usize, &[ClassChoice]),
+        config: &Config,
+    ) {
+        let explain = &config.explain;
         let seconds = |ms: u32| f64::from(ms) / 1e3;
-        let smoother =
+        let fresh =
             MapSmoother::new(seconds(explain.map_smoothing_ms), seconds(explain.crossfade_ms));
-        let layer = |&choice: &ClassChoice| {
+        let mut smoothers: Vec<_> = self.layers.drain(..).map(|layer| layer.smoother).collect();
+        smoothers.resize(choices.len(), fresh);
+        let layer = |(&choice, smoother): (&ClassChoice, MapSmoother)| {
             let class = match choice {
                 ClassChoice::Index(class) => Some(class),
                 ClassChoice::Top => None,
             };
-            Layer { choice, class, smoother: smoother.clone() }
+            Layer { choice, class, smoother }
         };
-        Self {
-            steadiers: classifier.heads().iter().map(steadier).collect(),
-            preprocessor: Preprocessor::new(&input),
-            classifier,
-            input,
-            head,
-            layers: choices.iter().map(layer).collect(),
-            normalizer: Normalizer::new(explain.normalize, full_scale),
-            last_failure: None,
-        }
+        self.head = head;
+        self.layers = choices.iter().zip(smoothers).map(layer).collect();
+        self.normalizer = Normalizer::new(explain.normalize, full_scale(classifier, head, config));
     }
 
     /// Works until the samples end. Returns the last failure, if any.
     pub(super) fn run(
         mut self,
+        classifier: &mut Classifier,
         samples: &Receiver<Sample>,
         annotations: &Sender<Arc<Annotation>>,
         counters: &AnalystCounters,
     ) -> Option<String> {
         for sample in samples {
             let begun = cpu_time::ThreadTime::now();
-            let annotation = self.annotate(&sample).unwrap_or_else(|why| {
-                counters.failed.fetch_add(1, Relaxed);
-                if self.last_failure.is_none() {
-                    tracing::warn!("the classifier failed: {why}; the video goes on without");
-                }
-                self.last_failure = Some(why);
-                Annotation {
-                    pts: sample.frame.pts,
-                    starts_shot: sample.starts_shot,
-                    heads: Vec::new(),
-                    explanations: Vec::new(),
-                }
-            });
+            let annotation = self.annotate_or_note(classifier, &sample, counters);
             let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             counters.cpu_us.fetch_add(spent, Relaxed);
             counters.analysed.fetch_add(1, Relaxed);
@@ -129,15 +131,40 @@ impl Analyst {
         self.last_failure
     }
 
-    fn annotate(&mut self, sample: &Sample) -> Result<Annotation, String> {
+    /// The annotation of a sample; an empty one where the classifier fails.
+    pub(super) fn annotate_or_note(
+        &mut self,
+        classifier: &mut Classifier,
+        sample: &Sample,
+        counters: &AnalystCounters,
+    ) -> Annotation {
+        self.annotate(classifier, sample).unwrap_or_else(|why| {
+            counters.failed.fetch_add(1, Relaxed);
+            if self.last_failure.is_none() {
+                tracing::warn!("the classifier failed: {why}; the video goes on without");
+            }
+            self.last_failure = Some(why);
+            Annotation {
+                pts: sample.frame.pts,
+                starts_shot: sample.starts_shot,
+                heads: Vec::new(),
+                explanations: Vec::new(),
+            }
+        })
+    }
+
+    fn annotate(
+        &mut self,
+        classifier: &mut Classifier,
+        sample: &Sample,
+    ) -> Result<Annotation, String> {
         let Sample { frame, starts_shot } = sample;
         let input = frame
             .with_picture(|picture| self.preprocessor.run(picture))
             .map_err(|e| e.to_string())?;
         let asked: Vec<Wanted> = self.wanted().collect();
-        let output = self.classifier.run(&input, &asked).map_err(|e| e.to_string())?;
-        let heads: Vec<HeadResult> = self
-            .classifier
+        let output = classifier.run(&input, &asked).map_err(|e| e.to_string())?;
+        let heads: Vec<HeadResult> = classifier
             .heads()
             .iter()
             .zip(&output.heads)
@@ -148,7 +175,7 @@ impl Analyst {
             .collect();
 
         let shown = heads.get(self.head).map(|h| h.shown.index);
-        let explanations = self.explanations(sample, &output, shown);
+        let explanations = self.explanations(classifier, sample, &output, shown);
         Ok(Annotation { pts: frame.pts, starts_shot: *starts_shot, heads, explanations })
     }
 
@@ -160,6 +187,7 @@ impl Analyst {
     /// Explains the class of every layer; `shown` is the one of `top`.
     fn explanations(
         &mut self,
+        classifier: &Classifier,
         Sample { frame, starts_shot }: &Sample,
         output: &Output,
         shown: Option<usize>,
@@ -180,7 +208,7 @@ impl Analyst {
         let found: Vec<Option<&ClassMap>> = self.layers.iter().map(of_layer).collect();
         let raw: Vec<_> = found.iter().map(|f| f.map(ClassMap::in_logit_units)).collect();
         let full_scale = self.normalizer.scale(frame.pts, *starts_shot, raw.iter().flatten());
-        let head = &self.classifier.heads()[self.head];
+        let head = &classifier.heads()[self.head];
         let view = view(&self.input, frame.size(), frame.pixel_aspect());
         let mut explanations = Vec::new();
         let layers = self.layers.iter_mut().zip(found.iter().zip(&raw)).enumerate();
@@ -201,6 +229,12 @@ impl Analyst {
         }
         explanations
     }
+}
+
+/// Logit units of full heat.
+fn full_scale(classifier: &Classifier, head: usize, config: &Config) -> f32 {
+    let own = classifier.heads().get(head).map_or(1.0, |head| head.explain_scale);
+    if config.explain.full_scale > 0.0 { config.explain.full_scale as f32 } else { own }
 }
 
 pub(super) fn class_prob(head: &Head, out: &HeadOutput, index: usize) -> ClassProb {

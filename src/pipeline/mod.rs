@@ -23,6 +23,7 @@ mod event_log;
 mod examples;
 mod faithful;
 mod lessons;
+mod live;
 mod outputs;
 mod picture_files;
 mod pictures;
@@ -42,7 +43,7 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
-use crate::explain::{ClassChoice, choose_several};
+use crate::explain::{ClassChoice, MethodChoice, choose_several};
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
 use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
@@ -52,6 +53,7 @@ use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
 pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, Measure, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
+pub use live::{LivePlan, Reachable, plan_live, serve};
 use outputs::temporary;
 pub use outputs::{check_free, check_parent, same_file, write_whole};
 pub use picture_files::read_still;
@@ -118,6 +120,35 @@ pub struct Prepared {
 /// classes than can be told apart.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
+    let heads = Heads::of(Some(config.model.head.clone()).filter(|head| !head.is_empty()));
+    let (model, classifier) = load_classifier(config, heads, config.explain.method)?;
+    let explained = classifier.explained_head();
+    if let Some(why) = classifier.why_no_map(explained) {
+        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    }
+    let choices = classes(&classifier.heads()[explained].labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, explained, choices, load_cpu: begun.elapsed() })
+}
+
+/// The classes among `labels` that `text` names, no more than can be told apart.
+fn classes(labels: &[Arc<str>], text: &str) -> anyhow::Result<Vec<ClassChoice>> {
+    let choices = choose_several(labels, text)?;
+    let most = Colormap::HUES.len();
+    if choices.len() > most {
+        bail!(
+            "explain.class names {} classes, but only {most} at the same time can be told apart by their colours; name fewer",
+            choices.len()
+        );
+    }
+    Ok(choices)
+}
+
+/// Loads the model a configuration names, to explain `heads` by `method`.
+fn load_classifier(
+    config: &Config,
+    heads: Heads,
+    method: MethodChoice,
+) -> anyhow::Result<(Model, Classifier)> {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let labels = given(&config.model.labels).map(PathBuf::from);
     let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
@@ -126,8 +157,8 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         threads: config.model.threads,
         provider: config.model.provider.clone(),
         explain: Explain {
-            heads: Heads::of(given(&config.model.head)),
-            methods: config.explain.method.methods(),
+            heads,
+            methods: method.methods(),
             seed: config.explain.seed,
             top_k: 1,
             feature: given(&config.explain.feature),
@@ -136,19 +167,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         },
     };
     let classifier = Classifier::load(&model, &options)?;
-    let explained = classifier.explained_head();
-    if let Some(why) = classifier.why_no_map(explained) {
-        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
-    }
-    let choices = choose_several(&classifier.heads()[explained].labels, &config.explain.class)?;
-    let most = Colormap::HUES.len();
-    if choices.len() > most {
-        bail!(
-            "explain.class names {} classes, but only {most} at the same time can be told apart by their colours; name fewer",
-            choices.len()
-        );
-    }
-    Ok(Prepared { classifier, model, explained, choices, load_cpu: begun.elapsed() })
+    Ok((model, classifier))
 }
 
 impl Prepared {
@@ -195,10 +214,12 @@ pub fn annotate(
     let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
     counters.cpu_us.store(load_us, Relaxed);
     let explained = (prepared.explained, prepared.choices.as_slice());
-    let analyst =
-        Analyst::new(prepared.classifier, prepared.model.spec.input, explained, &job.config);
+    let mut classifier = prepared.classifier;
+    let analyst = Analyst::new(&classifier, prepared.model.spec.input, explained, &job.config);
     let counted = Arc::clone(&counters);
-    let analyst = spawn("analyst", move || analyst.run(&from_compositor, &annotations, &counted))?;
+    let analyst = spawn("analyst", move || {
+        analyst.run(&mut classifier, &from_compositor, &annotations, &counted)
+    })?;
     let watch = Arc::new(Watch::default());
     let compositor = Compositor::new(
         Job {
