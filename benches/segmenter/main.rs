@@ -8,10 +8,10 @@ mod simulate;
 mod tune;
 
 use cpu_time::ProcessTime;
-use heatcast::timeline::score::Tally;
+use heatcast::timeline::score::{Span, Tally};
 use heatcast::timeline::segmenter::Profile;
 
-use methods::{Breaks, hmm, hysteresis, mean, segmenter, snapped, tally, threshold, tidied};
+use methods::{Breaks, hmm, hysteresis, live, mean, segmenter, snapped, tally, threshold, tidied};
 use simulate::{FEW_CUES, POOR_CLASSIFIER, Recording, USUAL, recording};
 
 /// Recordings of an hour in each table; their seeds are below those of `tune`.
@@ -44,6 +44,7 @@ fn main() {
         table(&recordings);
         println!();
     }
+    lags();
     cost();
 }
 
@@ -87,6 +88,36 @@ fn row(name: &str, recordings: &[Recording], method: impl Fn(&Recording) -> Brea
         seconds(s.show_lost_s_per_h),
         seconds(s.ads_missed_s_per_h),
     );
+}
+
+/// What a fixed lag costs and gains.
+fn lags() {
+    println!("usual, live: 10 recordings of an hour, asked once a second");
+    println!("lag s   acc %  F1 .5  F1 .9  b 1 s  breaks (true)  taken back  start said  end said");
+    for lag_s in [0, 10, 30, 60] {
+        let (mut all, mut taken_back) = (Tally::default(), 0);
+        for seed in 0..10 {
+            let r = recording(seed, 3600.0, 5.0, USUAL);
+            let (spans, gone) = live(&r, &profile(), lag_s);
+            let truth: Vec<Span> = r.breaks.iter().map(|b| Span::new(b.0, b.1)).collect();
+            all.add(&Tally::of(&truth, &spans, r.duration_s));
+            taken_back += gone;
+        }
+        let s = all.scores();
+        let number = |v: Option<f64>| v.unwrap_or(f64::NAN);
+        println!(
+            "{lag_s:5}  {:6.2}  {:5.3}  {:5.3}  {:5.3}  {:6} {:>6}  {taken_back:10}  {:8.1} s  {:6.1} s",
+            number(s.frame_accuracy) * 100.0,
+            number(s.segment_f1.iou_50),
+            number(s.segment_f1.iou_90),
+            number(s.boundary_f1.one),
+            s.segments.predicted,
+            format!("({})", s.segments.truth),
+            number(s.latency_s.start.median),
+            number(s.latency_s.end.median),
+        );
+    }
+    println!();
 }
 
 fn cost() {

@@ -52,7 +52,7 @@ pub use outputs::{check_free, check_parent, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
-pub use scoring::{Score, ScorePlan, Scored, ScoredFile, plan_score, score};
+pub use scoring::{Score, ScoreInputs, ScorePlan, Scored, ScoredFile, plan_score};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 
