@@ -100,7 +100,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<(u64, usize), Err
         };
         match kind {
             b"moof" => return Err(Error::Structure("video is in fragments")),
-            b"moov" if size <= LARGEST_INDEX => {
+            b"moov" if size <= LARGEST_INDEX.min(length - at) => {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 return Ok((at, size));
             }

@@ -25,7 +25,7 @@ impl std::str::FromStr for Action {
             "cut" | "0" => Ok(Self::Cut),
             "mute" | "1" => Ok(Self::Mute),
             "break" | "3" => Ok(Self::Break),
-            _ => Err(format!("{text:?} is no action of an edit decision list: cut, mute or break")),
+            _ => Err(format!("{text:?} is no action of an edit decision list: break, cut or mute")),
         }
     }
 }
