@@ -28,6 +28,8 @@ fn ten(how: Difficulty) -> Vec<Recording> {
     (0..10).map(|seed| recording(seed, 3600.0, 5.0, how)).collect()
 }
 
+type Method<'a> = &'a dyn Fn(&Recording) -> Breaks;
+
 fn profile() -> Profile {
     Profile::named("default").unwrap()
 }
@@ -44,7 +46,7 @@ fn the_segmenter_beats_threshold_hysteresis_and_hidden_markov_model() {
         for (figure, floor) in ours.iter().zip(floors) {
             assert!(*figure >= floor, "{how:?}: {ours:?} is below {floors:?}");
         }
-        let others: [(&str, &dyn Fn(&Recording) -> Breaks); 5] = [
+        let others: [(&str, Method<'_>); 5] = [
             ("threshold", &threshold),
             ("mean", &|r| tidied(mean(r, 31.0), 60.0, 45.0)),
             ("hysteresis", &|r| tidied(hysteresis(r, 4.0, 0.7, 0.3), 45.0, 45.0)),

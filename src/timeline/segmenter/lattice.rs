@@ -203,14 +203,14 @@ impl Lattice {
         let n = self.labels();
         let mut far = self.far[(node - 1) * n + k];
         let value = |start: usize| self.enter[start * n + k] - self.evidence[start * n + k];
-        let (nats, start) = self.from_start(node, k, &mut far, value);
+        let (nats, start) = self.start_for(node, k, &mut far, value);
         self.far.push(far);
         (nats + self.evidence[node * n + k], start)
     }
 
     /// The start with the largest sum of `value` and the prior of a segment of
     /// label `k` from there to `node`. Carries the far starts along.
-    fn from_start(
+    fn start_for(
         &self,
         node: usize,
         k: usize,
@@ -249,13 +249,13 @@ impl Lattice {
     pub(super) fn best_until(&self, time: f64, evidence: &[f64]) -> (f64, Vec<Span>) {
         let n = self.labels();
         let mut best = (NEVER, 0, 0);
-        for k in 0..n {
+        for (k, until) in evidence.iter().enumerate() {
             for start in (0..self.len()).rev() {
                 let length = time - self.times[start];
                 if !self.priors[k].allows(length) {
                     break;
                 }
-                let nats = self.enter[start * n + k] + evidence[k] - self.evidence[start * n + k]
+                let nats = self.enter[start * n + k] + until - self.evidence[start * n + k]
                     + self.priors[k].part(length);
                 if nats > best.0 {
                     best = (nats, start, k);
@@ -404,7 +404,7 @@ impl<'a> Rest<'a> {
                     };
                     enter - lattice.evidence[start * n + k]
                 };
-                scores[k] = lattice.from_start(node, k, &mut fars[k], value).0
+                scores[k] = lattice.start_for(node, k, &mut fars[k], value).0
                     + lattice.evidence[node * n + k]
                     + lattice.bonus[node];
             }

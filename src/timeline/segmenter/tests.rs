@@ -430,7 +430,7 @@ fn ids_stay_with_their_segments_and_every_start_gets_an_end() {
             &*e.segment.label == "commercial"
                 && (290.0..310.0).contains(&e.segment.start.as_secs_f64())
         };
-        let last = events.iter().filter(about).next_back().unwrap();
+        let last = events.iter().rfind(about).unwrap();
         let mut own = events.iter().filter(|e| e.id == last.id);
         assert!(own.all(|e| &*e.segment.label == "commercial"), "{lag_s}");
         if lag_s >= 30 {
@@ -508,7 +508,7 @@ fn half_a_day_of_live_programme_is_remembered_in_little() {
         }
         let pts = Pts::from_secs_f64(time);
         live.observe(pts, false, &answer);
-        if time.fract() < 0.1 && time as u32 % 10 == 0 {
+        if time.fract() < 0.1 && (time as u32).is_multiple_of(10) {
             live.advance(pts);
         }
     }
