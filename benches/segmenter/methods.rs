@@ -2,11 +2,14 @@
 //! the product's. Used by the bench and by the regression test.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use heatcast::frame::Pts;
 use heatcast::timeline::cue::CueKind;
+use heatcast::timeline::events::boundary_line;
+use heatcast::timeline::formats::{Announced, announced};
 use heatcast::timeline::score::{Span, Tally, timeline};
-use heatcast::timeline::segmenter::{Profile, Segmenter};
+use heatcast::timeline::segmenter::{Edge, LiveSegmenter, Profile, SegmentEvent, Segmenter, State};
 
 use super::simulate::Recording;
 
@@ -115,6 +118,42 @@ pub(crate) fn segmenter(r: &Recording, profile: &Profile) -> Breaks {
     let segments = segmenter.finish(Pts::from_secs_f64(r.duration_s));
     let breaks = segments.iter().filter(|s| &*s.label == "commercial");
     breaks.map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect()
+}
+
+/// The segmenter on the recording as it comes, asked once a second: breaks with
+/// the times at which they were first mentioned, and how many were taken back.
+pub(crate) fn live(r: &Recording, profile: &Profile, lag_s: u64) -> (Vec<Span>, usize) {
+    let labels: [Arc<str>; 2] = ["show".into(), "commercial".into()];
+    let lag = Duration::from_secs(lag_s);
+    let mut segmenter = LiveSegmenter::new("content", &labels, profile, lag);
+    let mut cues = r.cues.clone();
+    cues.sort_by_key(|cue| cue.end);
+    let (mut cues, mut events) = (cues.into_iter().peekable(), Vec::new());
+    for (i, logit) in r.logits.iter().enumerate() {
+        let pts = Pts::from_secs_f64(i as f64 / r.fps);
+        while let Some(cue) = cues.next_if(|cue| cue.end <= pts) {
+            segmenter.cue(cue);
+        }
+        let p = probability(*logit) as f32;
+        segmenter.observe(pts, false, &[1.0 - p, p]);
+        if i % r.fps as usize == 0 {
+            events.extend(segmenter.advance(pts));
+        }
+    }
+    events.extend(segmenter.finish(Pts::from_secs_f64(r.duration_s)));
+    let commercial = |e: &SegmentEvent| &*e.segment.label == "commercial";
+    let lines = events.iter().filter(|e| commercial(e)).filter_map(|e| boundary_line(e).ok());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let span = |a: &Announced| Span {
+        start_s: a.span.start.as_secs_f64(),
+        end_s: a.span.end.as_secs_f64(),
+        start_said_s: Some(a.start_said.as_secs_f64()),
+        end_said_s: Some(a.end_said.as_secs_f64()),
+    };
+    let spans = announced(&text).unwrap_or_default().iter().map(span).collect();
+    let taken_back =
+        |e: &&SegmentEvent| commercial(e) && e.edge == Edge::Start && e.state == State::Retracted;
+    (spans, events.iter().filter(taken_back).count())
 }
 
 /// Compares breaks with the truth.

@@ -58,7 +58,9 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
         duration_s: args.duration,
     };
     let plan = pipeline::plan_score(job).map_err(Failure::usage)?;
-    let scored = pipeline::score(plan).map_err(Failure::run)?;
+    let inputs = plan.read().map_err(Failure::run)?;
+    inputs.check().map_err(Failure::usage)?;
+    let scored = inputs.compare().map_err(Failure::run)?;
     if !quiet {
         remarks(&scored.notes, &[]);
     }

@@ -60,7 +60,7 @@ pub use picture_files::read_still;
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
-pub use scoring::{Score, ScorePlan, Scored, ScoredFile, plan_score, score};
+pub use scoring::{Score, ScoreInputs, ScorePlan, Scored, ScoredFile, plan_score};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 use timekeeper::Timekeeper;

@@ -249,39 +249,90 @@ struct Wanted {
     label: String,
 }
 
-/// Reads and compares.
-///
-/// # Errors
-/// When a file cannot be read, contradicts itself, or has other labels.
-pub fn score(plan: ScorePlan) -> anyhow::Result<Scored> {
-    let ScorePlan { job, pairs, mut notes } = plan;
-    let mut read = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        let truth = Read::file(&pair.truth, true)?;
-        let predicted = Read::file(&pair.predicted, false)?;
-        read.push((pair.name, truth, predicted));
+impl ScorePlan {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(self) -> anyhow::Result<ScoreInputs> {
+        let Self { job, pairs, notes } = self;
+        let mut recordings = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let truth = Read::file(&pair.truth, true)?;
+            let predicted = Read::file(&pair.predicted, false)?;
+            recordings.push(Recording { name: pair.name, truth, predicted });
+        }
+        let label = job.label.as_deref().unwrap_or(formats::BREAK).to_owned();
+        let head = job.head.as_deref().map(names::plain);
+        let wanted = Wanted { head, label: names::plain(&label) };
+        Ok(ScoreInputs { label, wanted, duration_s: job.duration_s, recordings, notes })
     }
-    let label = job.label.as_deref().unwrap_or(formats::BREAK);
-    let wanted = Wanted { head: job.head.as_deref().map(names::plain), label: names::plain(label) };
-    check_label(&read, &wanted)?;
-    let (mut pooled, mut files) = (Tally::default(), Vec::new());
-    for (name, truth, predicted) in read {
-        let (duration_s, duration_from) = duration(&job, &name, (&truth, &predicted), &mut notes)?;
-        let line = |side: &Read| -> anyhow::Result<Vec<score::Span>> {
-            let shown = side.path.display().to_string();
-            score::timeline(side.segments(&wanted)?, duration_s).context(shown)
-        };
-        let tally = Tally::of(&line(&truth)?, &line(&predicted)?, duration_s);
-        pooled.add(&tally);
-        files.push(ScoredFile { name, duration_from, scores: tally.scores() });
+}
+
+/// A recording whose files were read.
+struct Recording {
+    name: String,
+    truth: Read,
+    predicted: Read,
+}
+
+/// A [`Score`] whose files were read.
+pub struct ScoreInputs {
+    label: String,
+    wanted: Wanted,
+    duration_s: Option<f64>,
+    recordings: Vec<Recording>,
+    notes: Vec<String>,
+}
+
+impl ScoreInputs {
+    /// Whether what was asked for can be told from these files.
+    ///
+    /// # Errors
+    /// When nobody has the label, several heads have it, or nobody tells how
+    /// long a recording is.
+    pub fn check(&self) -> anyhow::Result<()> {
+        check_label(&self.recordings, &self.wanted)?;
+        for it in &self.recordings {
+            it.truth.segments(&self.wanted)?;
+            it.predicted.segments(&self.wanted)?;
+            if self.duration_s.is_none() && it.truth.end_s().max(it.predicted.end_s()) <= 0.0 {
+                bail!(
+                    "{}: neither file tells how long the recording is; give its seconds with --duration",
+                    it.name
+                );
+            }
+        }
+        Ok(())
     }
-    Ok(Scored { label: label.to_owned(), pooled: pooled.scores(), files, notes })
+
+    /// Compares.
+    ///
+    /// # Errors
+    /// When a truth contradicts itself, and what [`Self::check`] refuses.
+    pub fn compare(self) -> anyhow::Result<Scored> {
+        let mut notes = self.notes;
+        let (mut pooled, mut files) = (Tally::default(), Vec::new());
+        for it in self.recordings {
+            let (duration_s, duration_from) = it.duration(self.duration_s, &mut notes);
+            let line = |side: &Read| -> anyhow::Result<Vec<score::Span>> {
+                let shown = side.path.display().to_string();
+                score::timeline(side.segments(&self.wanted)?, duration_s).context(shown)
+            };
+            let tally = Tally::of(&line(&it.truth)?, &line(&it.predicted)?, duration_s);
+            pooled.add(&tally);
+            files.push(ScoredFile { name: it.name, duration_from, scores: tally.scores() });
+        }
+        Ok(Scored { label: self.label, pooled: pooled.scores(), files, notes })
+    }
 }
 
 /// A label that nobody uses would score as if there was nothing to find.
-fn check_label(read: &[(String, Read, Read)], wanted: &Wanted) -> anyhow::Result<()> {
-    let spans = || read.iter().flat_map(|(_, t, p)| t.spans.iter().chain(&p.spans));
-    let mut labels: BTreeSet<String> = spans().map(|s| names::plain(&s.label)).collect();
+fn check_label(recordings: &[Recording], wanted: &Wanted) -> anyhow::Result<()> {
+    let of = |r: &'_ Recording| -> Vec<String> {
+        r.truth.spans.iter().chain(&r.predicted.spans).map(|s| names::plain(&s.label)).collect()
+    };
+    let mut labels: BTreeSet<String> = recordings.iter().flat_map(of).collect();
     if labels.contains(&wanted.label) {
         return Ok(());
     }
@@ -295,49 +346,41 @@ fn check_label(read: &[(String, Read, Read)], wanted: &Wanted) -> anyhow::Result
     Ok(())
 }
 
-/// How long a recording is, and who says so.
-fn duration(
-    job: &Score,
-    name: &str,
-    (truth, predicted): (&Read, &Read),
-    notes: &mut Vec<String>,
-) -> anyhow::Result<(f64, &'static str)> {
-    if let Some(duration_s) = job.duration_s {
-        let later = |side: &&&Read| side.end_s() > duration_s + SAME_S;
-        for side in [truth, predicted].iter().filter(later) {
+impl Recording {
+    /// How long it is, and who says so.
+    fn duration(&self, given_s: Option<f64>, notes: &mut Vec<String>) -> (f64, &'static str) {
+        let (truth, predicted) = (&self.truth, &self.predicted);
+        if let Some(given_s) = given_s {
+            for side in [truth, predicted].into_iter().filter(|s| s.end_s() > given_s + SAME_S) {
+                notes.push(format!(
+                    "{} goes on until {:.3} s; what lies behind --duration is left out",
+                    side.path.display(),
+                    side.end_s()
+                ));
+            }
+            return (given_s, "--duration");
+        }
+        let ends = [truth.end_s(), predicted.end_s()];
+        let (longer, from) =
+            if ends[0] >= ends[1] { (truth, "truth") } else { (predicted, "predicted") };
+        let end_s = longer.end_s();
+        let name = &self.name;
+        if truth.duration_s.is_some() && predicted.duration_s.is_some() {
+            if (ends[0] - ends[1]).abs() > SAME_S {
+                notes.push(format!(
+                    "{name}: the truth lasts {:.3} s, the prediction {:.3} s; compared over the longer",
+                    ends[0], ends[1]
+                ));
+            }
+        } else if longer.duration_s.is_none() {
+            let open = [truth, predicted].iter().any(|s| s.spans.iter().any(|s| s.end == OPEN_END));
+            let open = if open { ", where open segments are cut off" } else { "" };
             notes.push(format!(
-                "{} goes on until {:.3} s; what lies behind --duration is left out",
-                side.path.display(),
-                side.end_s()
+                "{name}: compared up to the last end of a segment, {end_s:.3} s in the {from}{open}; for the whole recording give its seconds with --duration"
             ));
         }
-        return Ok((duration_s, "--duration"));
+        (end_s, from)
     }
-    let ends = [truth.end_s(), predicted.end_s()];
-    let (end_s, from) =
-        if ends[0] >= ends[1] { (ends[0], "truth") } else { (ends[1], "predicted") };
-    let open = |side: &Read| side.spans.iter().any(|s| s.end == OPEN_END);
-    let said = |side: &Read| side.duration_s.is_some();
-    if end_s <= 0.0 {
-        bail!(
-            "{name}: neither file tells how long the recording is; give its seconds with --duration"
-        );
-    }
-    if said(truth) && said(predicted) {
-        if (ends[0] - ends[1]).abs() > SAME_S {
-            notes.push(format!(
-                "{name}: the truth lasts {:.3} s, the prediction {:.3} s; compared over the longer, the {from}'s",
-                ends[0], ends[1]
-            ));
-        }
-    } else if !said(if from == "truth" { truth } else { predicted }) {
-        let open =
-            if open(truth) || open(predicted) { ", where open segments are cut off" } else { "" };
-        notes.push(format!(
-            "{name}: compared up to the last end of a segment, {end_s:.3} s in the {from}{open}; for the whole recording give its seconds with --duration"
-        ));
-    }
-    Ok((end_s, from))
 }
 
 #[cfg(test)]

@@ -209,12 +209,12 @@ fn heads_and_labels_are_chosen_by_name() {
     let both = write(&dir, "t.jsonl", &both);
     fails(
         score(&both, &both, &["-q"]),
-        1,
+        2,
         &["no segment is labelled \"commercial\"", "among: tennis"],
     );
     fails(
         score(&both, &both, &["-q", "--label", "tennis"]),
-        1,
+        2,
         &["choose one with --head: sport, topic"],
     );
     let s = json_of(score(&both, &both, &["-q", "--json", "--label", "Tennis", "--head", "SPORT"]));
@@ -251,9 +251,9 @@ fn what_cannot_be_scored_is_said_in_one_sentence() {
     let messy = write(&dir, "messy.edl", "10 50 3\n40 80 3\n");
     assert_eq!(json_of(score(&good, &messy, &["-q", "--json"]))["segments"]["predicted"], 1);
     let empty = write(&dir, "empty.edl", "");
-    fails(score(&empty, &empty, &["-q"]), 1, &["neither file tells how long", "--duration"]);
+    fails(score(&empty, &empty, &["-q"]), 2, &["neither file tells how long", "--duration"]);
     fails(score(&dir.path("none.edl"), &good, &[]), 2, &["none.edl", "no such file"]);
     std::fs::create_dir(dir.path("bare")).unwrap();
     fails(score(&dir.path("bare"), &good, &[]), 2, &["holds no timeline", ".edl"]);
-    fails(score(&good, &good, &["--duration", "-5"]), 2, &["--duration"]);
+    fails(score(&good, &good, &["--duration", "0"]), 2, &["--duration is 0"]);
 }

@@ -6,10 +6,10 @@ mod methods;
 #[path = "../../benches/segmenter/simulate.rs"]
 mod simulate;
 
-use heatcast::timeline::score::{Scores, Tally};
+use heatcast::timeline::score::{Scores, Span, Tally};
 use heatcast::timeline::segmenter::Profile;
 
-use methods::{Breaks, hmm, hysteresis, mean, segmenter, snapped, tally, threshold, tidied};
+use methods::{Breaks, hmm, hysteresis, live, mean, segmenter, snapped, tally, threshold, tidied};
 use simulate::{Difficulty, FEW_CUES, POOR_CLASSIFIER, Recording, USUAL, recording};
 
 fn scores(recordings: &[Recording], method: impl Fn(&Recording) -> Breaks) -> Scores {
@@ -28,6 +28,8 @@ fn ten(how: Difficulty) -> Vec<Recording> {
     (0..10).map(|seed| recording(seed, 3600.0, 5.0, how)).collect()
 }
 
+type Method<'a> = &'a dyn Fn(&Recording) -> Breaks;
+
 fn profile() -> Profile {
     Profile::named("default").unwrap()
 }
@@ -44,7 +46,7 @@ fn the_segmenter_beats_threshold_hysteresis_and_hidden_markov_model() {
         for (figure, floor) in ours.iter().zip(floors) {
             assert!(*figure >= floor, "{how:?}: {ours:?} is below {floors:?}");
         }
-        let others: [(&str, &dyn Fn(&Recording) -> Breaks); 5] = [
+        let others: [(&str, Method<'_>); 5] = [
             ("threshold", &threshold),
             ("mean", &|r| tidied(mean(r, 31.0), 60.0, 45.0)),
             ("hysteresis", &|r| tidied(hysteresis(r, 4.0, 0.7, 0.3), 45.0, 45.0)),
@@ -77,4 +79,20 @@ fn twelve_hours_are_cut_as_well_as_one() {
     let s = scores(&long, |r| segmenter(r, &profile()));
     assert!(s.frame_accuracy.unwrap() > 0.97, "{s:?}");
     assert!(s.segments.truth > 40);
+}
+
+#[test]
+fn half_a_minute_behind_a_stream_breaks_are_nearly_those_of_a_recording() {
+    let mut all = Tally::default();
+    for seed in 0..3 {
+        let r = recording(seed, 3600.0, 5.0, USUAL);
+        let (spans, _) = live(&r, &profile(), 30);
+        let truth: Vec<Span> = r.breaks.iter().map(|b| Span::new(b.0, b.1)).collect();
+        all.add(&Tally::of(&truth, &spans, r.duration_s));
+    }
+    let s = all.scores();
+    assert!(s.frame_accuracy.unwrap() > 0.95, "{s:?}");
+    assert!(s.segment_f1.iou_50.unwrap() > 0.7, "{s:?}");
+    // Nothing is said before it can be known, nor long after.
+    assert!((0.0..60.0).contains(&s.latency_s.start.median.unwrap()), "{s:?}");
 }

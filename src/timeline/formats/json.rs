@@ -148,8 +148,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
 
 /// The duration that a line of either kind of file states.
 pub(super) fn duration(text: &str) -> Option<Pts> {
-    let known = text.lines().filter_map(|line| serde_json::from_str::<Known>(line).ok());
-    let said = known.filter(|k| matches!(k.kind.as_deref(), Some("timeline" | "end")));
-    let said = said.filter_map(|k| k.duration_s).filter(|s| s.is_finite() && *s > 0.0);
-    said.last().map(Pts::from_secs_f64)
+    let known = text.lines().rev().filter_map(|line| serde_json::from_str::<Known>(line).ok());
+    let mut said = known.filter(|k| matches!(k.kind.as_deref(), Some("timeline" | "end")));
+    said.find_map(|k| k.duration_s.filter(|s| s.is_finite() && *s > 0.0)).map(Pts::from_secs_f64)
 }

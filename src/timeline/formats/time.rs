@@ -113,8 +113,7 @@ impl Timecode {
     fn frame(self, rate: f64) -> u64 {
         let (dropped, base) = self.counting(rate);
         let minutes = self.seconds / 60;
-        self.seconds * base + self.frames
-            - dropped * (minutes - minutes / 10).min(self.seconds * base)
+        self.seconds * base + self.frames - dropped * (minutes - minutes / 10)
     }
 
     /// The timecode of the frame that is shown `after` this one; hours go beyond 24.

@@ -1,10 +1,8 @@
-//! Tests of the segmenter: the programme against all timelines there are, and
-//! recordings whose segments are known.
+//! Tests of the segmenter on recordings whose segments are known.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lattice::{Lattice, Prior, Root, Span};
 use super::profile::{self, Profile};
 use super::*;
 
@@ -325,144 +323,6 @@ fn padding_favours_play() {
     assert_eq!((found[0].1, found.last().unwrap().2), (0.0, 100.0));
 }
 
-// The programme against all timelines.
-
-/// Small numbers that look random.
-fn noise(seed: &mut u64) -> f64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 40) as f64 / (1u64 << 24) as f64
-}
-
-struct Small {
-    durations: Vec<profile::Duration>,
-    root: Root,
-    times: Vec<f64>,
-    bonus: Vec<f64>,
-    /// By candidate and label; the last row is the end of the stream.
-    evidence: Vec<Vec<f64>>,
-}
-
-impl Small {
-    fn new(seed: &mut u64, labels: usize, nodes: usize, root: Root) -> Self {
-        let duration = |k: usize, seed: &mut u64| profile::Duration {
-            median_s: 2.0 + 6.0 * noise(seed),
-            sigma: 0.3 + noise(seed),
-            min_s: 1.5 * noise(seed),
-            max_s: (k > 0 && noise(seed) < 0.5).then_some(6.0 + 10.0 * noise(seed)),
-        };
-        let durations = (0..labels).map(|k| duration(k, seed)).collect();
-        let (mut times, mut evidence) = (vec![0.0], vec![vec![0.0; labels]]);
-        for n in 0..nodes {
-            times.push(times[n] + 0.5 + 3.0 * noise(seed));
-            let next = |e: &f64| e - 2.0 * noise(seed);
-            let row = evidence[n].iter().map(next).collect();
-            evidence.push(row);
-        }
-        let bonus = times.iter().map(|_| -2.0 * noise(seed)).collect();
-        Self { durations, root, times, bonus, evidence }
-    }
-
-    fn end(&self) -> usize {
-        self.times.len() - 1
-    }
-
-    fn lattice(&self) -> Lattice {
-        let priors = self.durations.iter().map(|d| Prior::new(*d)).collect();
-        let mut lattice = Lattice::new(priors, self.root, 0.0, &self.evidence[0]);
-        for n in 1..self.end() {
-            lattice.push(self.times[n], self.bonus[n], &self.evidence[n]);
-        }
-        lattice
-    }
-
-    /// The prior as the documentation has it.
-    fn prior(&self, k: usize, from: usize, to: usize) -> f64 {
-        let (d, seconds) = (self.durations[k], self.times[to] - self.times[from]);
-        if d.max_s.is_some_and(|max| seconds > max) {
-            return f64::NEG_INFINITY;
-        }
-        if to == self.end() || (from == 0 && !self.root.begins) {
-            return -0.5;
-        }
-        if seconds < d.min_s {
-            return f64::NEG_INFINITY;
-        }
-        let z = ((seconds / d.median_s).ln() / d.sigma).min(1.5);
-        -z * z / 2.0
-    }
-
-    /// The best nats of all timelines that `allowed` lets pass.
-    fn best(&self, allowed: &dyn Fn(&[Span]) -> bool) -> f64 {
-        let mut best = f64::NEG_INFINITY;
-        self.each(&mut Vec::new(), 0.0, &mut |spans, nats| {
-            if nats > best && allowed(spans) {
-                best = nats;
-            }
-        });
-        best
-    }
-
-    fn each(&self, spans: &mut Vec<Span>, nats: f64, see: &mut dyn FnMut(&[Span], f64)) {
-        let start = spans.last().map_or(0, |s| s.end);
-        if start == self.end() {
-            return see(spans, nats);
-        }
-        for end in start + 1..=self.end() {
-            for label in 0..self.durations.len() {
-                let wrong = spans.is_empty() && self.root.label.is_some_and(|l| l != label);
-                if wrong || spans.last().is_some_and(|s| s.label == label) {
-                    continue;
-                }
-                let bonus = if end < self.end() { self.bonus[end] } else { 0.0 };
-                let more = self.evidence[end][label] - self.evidence[start][label]
-                    + self.prior(label, start, end)
-                    + bonus;
-                if more > f64::NEG_INFINITY {
-                    spans.push(Span { start, end, label });
-                    self.each(spans, nats + more, see);
-                    spans.pop();
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn the_best_of_all_timelines_is_found_and_so_are_the_margins() {
-    let mut seed = 7;
-    let fixed = |begins| Root { label: Some(1), begins };
-    for (labels, nodes, root, rounds) in [
-        (2, 9, Root::STREAM, 60),
-        (2, 9, fixed(true), 30),
-        (2, 9, fixed(false), 30),
-        (3, 6, Root::STREAM, 60),
-        (4, 5, fixed(true), 30),
-    ] {
-        for _ in 0..rounds {
-            let small = Small::new(&mut seed, labels, nodes, root);
-            let lattice = small.lattice();
-            let end = small.end();
-            let (nats, spans) = lattice.best_until(small.times[end], &small.evidence[end]);
-            let wanted = small.best(&|_| true);
-            assert!((nats - wanted).abs() < 1e-9 || nats == wanted, "{nats} {wanted}");
-            if nats == f64::NEG_INFINITY {
-                continue;
-            }
-            let margins = lattice.margins(small.times[end], &small.evidence[end], &spans);
-            for (span, margin) in spans.iter().zip(margins) {
-                let absent = |others: &[Span]| {
-                    let hits = |o: &Span| {
-                        o.label == span.label && o.start < span.end && o.end > span.start
-                    };
-                    !others.iter().any(hits)
-                };
-                let wanted = (nats - small.best(&absent)).min(999.0);
-                assert!((margin - wanted).abs() < 1e-9, "{span:?}: {margin} {wanted}");
-            }
-        }
-    }
-}
-
 // Live.
 
 /// Feeds footage as it comes; cues a second after they are over.
@@ -570,7 +430,7 @@ fn ids_stay_with_their_segments_and_every_start_gets_an_end() {
             &*e.segment.label == "commercial"
                 && (290.0..310.0).contains(&e.segment.start.as_secs_f64())
         };
-        let last = events.iter().filter(about).next_back().unwrap();
+        let last = events.iter().rfind(about).unwrap();
         let mut own = events.iter().filter(|e| e.id == last.id);
         assert!(own.all(|e| &*e.segment.label == "commercial"), "{lag_s}");
         if lag_s >= 30 {
@@ -648,7 +508,7 @@ fn half_a_day_of_live_programme_is_remembered_in_little() {
         }
         let pts = Pts::from_secs_f64(time);
         live.observe(pts, false, &answer);
-        if time.fract() < 0.1 && time as u32 % 10 == 0 {
+        if time.fract() < 0.1 && (time as u32).is_multiple_of(10) {
             live.advance(pts);
         }
     }
