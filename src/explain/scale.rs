@@ -113,7 +113,9 @@ mod tests {
             assert!((found - wanted).abs() < 1e-3, "{found} {wanted}");
         }
         // As many frames as one likes in between change nothing.
-        let often: Vec<_> = (1..50).map(|n| (f64::from(n) / 10.0, n == 1, 40.0 / f32::from(n as u8).powi(9))).collect();
+        let often: Vec<_> = (1..50)
+            .map(|n| (f64::from(n) / 10.0, n == 1, 40.0 / f32::from(n as u8).powi(9)))
+            .collect();
         let last = scales(Normalize::Running, &often)[48];
         assert!((last - 40.0 * (-0.48f32).exp()).abs() < 1e-2, "{last}");
     }

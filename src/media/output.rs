@@ -196,7 +196,8 @@ impl Output {
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| Error::pipeline("opening the output", open_failure(&pipeline)))?;
-        let mut output = Self { pipeline, video, pool, info, pictures, counters, pumps: Vec::new() };
+        let mut output =
+            Self { pipeline, video, pool, info, pictures, counters, pumps: Vec::new() };
         for (track, input) in inputs {
             let (counters, is_ahead) = (Arc::clone(&output.counters), is_ahead.clone());
             let pump = std::thread::Builder::new()

@@ -218,8 +218,7 @@ impl PanelPainter {
             canvas.fill(area, 0.15 * side, 1.0, |_| accent);
             x += side + 0.4 * big;
         }
-        let percent =
-            if entry.is_trace { "<1%".to_owned() } else { format!("{}%", entry.percent) };
+        let percent = if entry.is_trace { "<1%".to_owned() } else { format!("{}%", entry.percent) };
         let end = pad + inner;
         let percent_x = end - text_width(font, &percent, big);
         let label = fitted(font, &entry.label, big, percent_x - x - 0.5 * big);

@@ -179,8 +179,7 @@ impl Analyst {
         };
         let found: Vec<Option<&ClassMap>> = self.layers.iter().map(of_layer).collect();
         let raw: Vec<_> = found.iter().map(|f| f.map(ClassMap::in_logit_units)).collect();
-        let full_scale =
-            self.normalizer.scale(frame.pts, *starts_shot, raw.iter().flatten());
+        let full_scale = self.normalizer.scale(frame.pts, *starts_shot, raw.iter().flatten());
         let head = &self.classifier.heads()[self.head];
         let view = view(&self.input, frame.size(), frame.pixel_aspect());
         let mut explanations = Vec::new();
