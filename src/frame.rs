@@ -212,6 +212,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn columns_are_a_picture_of_their_own() {
+        let size = Size::new(6, 2);
+        let mut data = [vec![0; 12], vec![0; 3], vec![0; 3]];
+        let [y, u, v] = &mut data;
+        let plane = |data, stride| PlaneMut { data, stride };
+        let mut picture = PictureMut { size, planes: [plane(y, 6), plane(u, 3), plane(v, 3)] };
+        let mut right = picture.columns(4, 2);
+        assert_eq!(right.size, Size::new(2, 2));
+        for plane in 0..3 {
+            let width = if plane == 0 { 2 } else { 1 };
+            right.planes[plane].row_mut(0, width).fill(7);
+        }
+        assert_eq!(data[0], [0, 0, 0, 0, 7, 7, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((&data[1][..], &data[2][..]), (&[0, 0, 7][..], &[0, 0, 7][..]));
+    }
+
+    #[test]
     fn colours_survive_the_way_to_yuv_and_back() {
         for c in [Colorimetry::BT601, Colorimetry::BT709, Colorimetry::BT2020] {
             for full_range in [false, true] {

@@ -154,8 +154,13 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("explain.logits", args.logits.clone());
     for layout in &args.layout {
         // Pictures and tensors have no layout in common.
-        let is_tensors = layout.parse::<FeatureLayout>().is_ok();
-        let key = if is_tensors { "explain.layout" } else { "overlay.layout" };
+        let key = match layout.as_str() {
+            "over" | "side" => "overlay.layout",
+            other if other.parse::<FeatureLayout>().is_ok() => "explain.layout",
+            other => bail!(
+                "--layout {other}: give over or side for the picture, or nchw, nhwc or tokens for the feature map"
+            ),
+        };
         set(key, Some(layout.clone()));
     }
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));

@@ -75,17 +75,19 @@ impl BlurPainter {
         };
         let across: Vec<_> =
             (0..blocks.width).map(|n| axis(n, view.x, view.width, map.cols)).collect();
+        let mut line = Vec::with_capacity(map.cols);
         self.alpha.clear();
         for n in 0..blocks.height {
             let (upper, lower, down, inside) = axis(n, view.y, view.height, map.rows);
-            let line = |col: usize| {
+            line.clear();
+            line.extend((0..map.cols).map(|col| {
                 let [a, b] = [upper, lower].map(|row| heat(row * map.cols + col));
                 a + (b - a) * down
-            };
+            }));
             self.alpha.extend(across.iter().map(|&(left, right, part, within)| {
-                let (a, b) = (line(left), line(right));
+                let (a, b) = (line[left], line[right]);
                 let heat = if inside && within { a + (b - a) * part } else { 0.0 };
-                (strength * (1.0 - heat) * 65535.0).round() as u16
+                (strength * (1.0 - heat) * 65535.0) as u16
             }));
         }
     }
@@ -106,12 +108,13 @@ impl BlurPainter {
                 self.sums.iter_mut().zip(row).for_each(|(sum, s)| *sum += u16::from(*s));
             }
             let lines = (bottom - top).div_ceil(skip);
-            self.mean.extend((0..blocks.width).map(|block| {
-                let left = (block * side).min(size.width - 1);
-                let columns = &self.sums[left..(left + side).min(size.width)];
+            let mean = |columns: &[u16]| {
                 let sum: u32 = columns.iter().map(|s| u32::from(*s)).sum();
                 (sum * 256 / (columns.len() * lines) as u32) as u16
-            }));
+            };
+            self.mean.extend(self.sums.chunks(side).map(mean));
+            // The last column of luma blocks may have no chroma of its own.
+            self.mean.resize((block + 1) * blocks.width, self.mean.last().copied().unwrap_or(0));
         }
         // A tent over three blocks, each way, lets no block show.
         let tent =
@@ -133,6 +136,8 @@ impl BlurPainter {
     fn paint_plane(&mut self, plane: &mut PlaneMut<'_>, size: Size, side: usize, blocks: Size) {
         self.rows.reserve(size.width);
         let all = 0..size.width;
+        // Two lines of a blurred picture are alike.
+        let hold = if side >= 8 { 2 } else { 1 };
         let mut y = 0;
         for block in 0..blocks.height {
             self.look_up_row(block, size.width, side, blocks);
@@ -142,11 +147,12 @@ impl BlurPainter {
                 self.rows.settle(all.clone());
                 self.rows.hold_still(all.clone());
             } else if centre > y {
-                self.rows.aim(all.clone(), side);
+                self.rows.aim(all.clone(), side / hold);
             }
             while y < centre {
-                self.rows.blend_and_step(all.clone(), y, 1, plane);
-                y += 1;
+                let count = hold.min(centre - y);
+                self.rows.blend_and_step(all.clone(), y, count, plane);
+                y += count;
             }
             // Steps are rounded; the knots are exact.
             self.rows.settle(all.clone());

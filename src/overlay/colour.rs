@@ -53,8 +53,8 @@ impl Colormap {
             Self::Jet => [3.0, 2.0, 1.0]
                 .map(|centre| 255.0 * (1.5 - (4.0 * heat - centre).abs()).clamp(0.0, 1.0)),
             Self::Grey => [255.0 * heat; 3],
-            Self::Orange => three([80, 24, 0], [240, 112, 0], [255, 208, 120], heat),
-            Self::Blue => three([0, 24, 96], [24, 128, 248], [152, 216, 255], heat),
+            Self::Orange => three([80, 24, 0], [240, 112, 0], [255, 184, 72], heat),
+            Self::Blue => three([0, 24, 96], [24, 128, 248], [104, 192, 255], heat),
             Self::Green => three([0, 64, 40], [96, 208, 136], [208, 255, 224], heat),
             Self::Purple => three([48, 0, 48], [168, 16, 136], [216, 96, 192], heat),
         }

@@ -13,9 +13,9 @@ use crate::frame::{Colorimetry, PictureMut, Size};
 /// Heats that are outlined.
 pub(super) const LEVELS: [f32; 3] = [0.25, 0.5, 0.75];
 /// Points between one cell and the next.
-const FINE: usize = 8;
+const FINE: usize = 6;
 /// Side of a tile in luma samples; even.
-const TILE: usize = 32;
+const TILE: usize = 16;
 /// Opacity of the dark rim.
 const RIM: f32 = 0.55;
 
@@ -33,8 +33,9 @@ pub(super) struct ContourPainter {
     rim: f32,
     strokes: Vec<Box<Strokes>>,
     fine: Vec<f32>,
-    /// Per luma sample: 255 on the line, 0 beyond its rim.
-    near: Vec<u8>,
+    /// Per luma sample: how much less its squared distance from the line is than
+    /// that of the rim's end; 0 beyond it.
+    near: Vec<f32>,
     touched: Vec<bool>,
 }
 
@@ -52,7 +53,7 @@ impl ContourPainter {
             let mut strokes: Box<Strokes> = Box::new([[[0, NEUTRAL]; 256]; 3]);
             let (bright, dark) = (colorimetry.rgb_to_yuv(rgb), colorimetry.rgb_to_yuv([0.0; 3]));
             for near in 1..256 {
-                let distance = (half + rim + 0.5) * (1.0 - near as f32 / 255.0);
+                let distance = (half + rim + 0.5) * (1.0 - near as f32 / 255.0).sqrt();
                 let line = (half + 0.5 - distance).clamp(0.0, 1.0);
                 let rim = RIM * (half + rim + 0.5 - distance).clamp(0.0, 1.0) * (1.0 - line);
                 let alpha = line + rim;
@@ -70,7 +71,7 @@ impl ContourPainter {
             rim,
             strokes: colours.into_iter().map(stroke).collect(),
             fine: Vec::new(),
-            near: vec![0; size.width * size.height],
+            near: vec![0.0; size.width * size.height],
             touched: vec![false; tiles],
         }
     }
@@ -160,7 +161,7 @@ impl ContourPainter {
         let (left, right) = (x0.min(x1) - reach, x0.max(x1) + reach);
         let length = length2.sqrt();
         let width = self.size.width;
-        let scale = 255.0 / reach;
+        let reach2 = reach * reach;
         for y in rows {
             let py = y as f32 + 0.5;
             // Where this row is within reach of the endless line.
@@ -176,13 +177,14 @@ impl ContourPainter {
                 continue;
             }
             let row = &mut self.near[y * width + from..y * width + to];
+            let (ax, ay) = ((from as f32 + 0.5) * self.pixel_aspect - x0, py - y0);
+            let before = ay * along_y;
             for (x, near) in row.iter_mut().enumerate() {
-                let px = ((from + x) as f32 + 0.5) * self.pixel_aspect;
-                let (ax, ay) = (px - x0, py - y0);
-                let t = (ax * along_x + ay * along_y).clamp(0.0, 1.0);
+                // An integer of 32 bits becomes a float in one instruction.
+                let ax = ax + x as i32 as f32 * self.pixel_aspect;
+                let t = (ax * along_x + before).max(0.0).min(1.0);
                 let (ex, ey) = (ax - t * dx, ay - t * dy);
-                let distance = (ex * ex + ey * ey).sqrt();
-                *near = (*near).max(((reach - distance) * scale) as u8);
+                *near = near.max(reach2 - (ex * ex + ey * ey));
             }
             let across = width.div_ceil(TILE);
             let tiles = y / TILE * across;
@@ -201,11 +203,14 @@ impl ContourPainter {
             let (left, top) = (tile % across * TILE, tile / across * TILE);
             let (right, bottom) = ((left + TILE).min(width), (top + TILE).min(height));
             let [luma, chroma @ ..] = &*self.strokes[layer];
+            let reach = self.half + self.rim + 0.5;
+            let scale = 255.0 / (reach * reach);
+            let index = |near: f32| ((near * scale) as i32 as usize).min(255);
             for y in top..bottom {
                 let near = &self.near[y * width..][left..right];
                 let row = &mut picture.planes[0].row_mut(y, right)[left..];
-                for (s, near) in row.iter_mut().zip(near).filter(|(_, near)| **near > 0) {
-                    blend_one(s, luma[usize::from(*near)]);
+                for (s, near) in row.iter_mut().zip(near).filter(|(_, near)| **near > 0.0) {
+                    blend_one(s, luma[index(*near)]);
                 }
             }
             for y in top / 2..bottom.div_ceil(2) {
@@ -213,18 +218,17 @@ impl ContourPainter {
                 let (upper, lower) = (line(2 * y), line(2 * y + 1));
                 for x in left / 2..right.div_ceil(2) {
                     let (a, b) = (2 * x, (2 * x + 1).min(width - 1));
-                    let sum: u16 =
-                        [upper[a], upper[b], lower[a], lower[b]].map(u16::from).iter().sum();
-                    if sum > 0 {
+                    let sum = upper[a] + upper[b] + lower[a] + lower[b];
+                    if sum > 0.0 {
                         for (plane, stroke) in picture.planes[1..].iter_mut().zip(chroma) {
                             let row = plane.row_mut(y, x + 1);
-                            blend_one(&mut row[x], stroke[usize::from(sum / 4)]);
+                            blend_one(&mut row[x], stroke[index(sum / 4.0)]);
                         }
                     }
                 }
             }
             for y in top..bottom {
-                self.near[y * width..][left..right].fill(0);
+                self.near[y * width..][left..right].fill(0.0);
             }
         }
     }

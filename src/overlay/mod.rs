@@ -70,8 +70,8 @@ pub enum HudMode {
 /// How heat and panel look.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Style {
-    /// How much of the picture full heat covers, 0..1. Shades and blur take
-    /// away twice as much of what has no heat.
+    /// How much of the picture full heat covers, 0..1. Of what has no heat shades
+    /// take away 1.6 times, and blur twice as much.
     pub opacity: f32,
     /// Colours of the heat, layer by layer; with fewer of them than layers they
     /// start again.
@@ -126,7 +126,6 @@ enum Brush {
 impl Brush {
     fn new(size: Size, colorimetry: Colorimetry, pixel_aspect: f32, style: &Style) -> Self {
         let opacity = if style.opacity > 0.0 { style.opacity.min(1.0) } else { 0.0 };
-        let strength = (2.0 * opacity).min(1.0);
         match style.heat {
             HeatStyle::Heatmap => {
                 let ramps = |map: &Colormap| Ramp::colours(*map, opacity, colorimetry);
@@ -134,10 +133,10 @@ impl Brush {
                 Self::Colours(ramps, HeatPainter::default())
             }
             HeatStyle::Shade => {
-                let ramps = Ramp::shades(strength, colorimetry);
+                let ramps = Ramp::shades((1.6 * opacity).min(1.0), colorimetry);
                 Self::Shade(Box::new(ramps), HeatPainter::default())
             }
-            HeatStyle::Blur => Self::Blur(strength, BlurPainter::default()),
+            HeatStyle::Blur => Self::Blur((2.0 * opacity).min(1.0), BlurPainter::default()),
             HeatStyle::Contour => {
                 let colours = (0..style.colormaps.len()).map(|layer| style.accent(layer));
                 Self::Contour(ContourPainter::new(size, pixel_aspect, colorimetry, colours))
@@ -201,8 +200,9 @@ fn paint_planes(
 }
 
 /// The heat of layer `n` where others lie over the same picture: each gets its
-/// part of the place, so that the stronger one decides the colour and together
-/// they cover no more than the strongest alone would. `None` where it is alone.
+/// part of the place by the fourth powers, so that the stronger one decides the
+/// colour and together they cover no more than the strongest alone would. `None`
+/// where it is alone.
 fn shared(heats: &[Heat], n: usize) -> Option<ActivationMap> {
     let own = &heats[n].map;
     let others = heats.iter().enumerate().filter(|(i, h)| *i != n && same_grid(&h.map, own));
@@ -211,9 +211,9 @@ fn shared(heats: &[Heat], n: usize) -> Option<ActivationMap> {
         return None;
     }
     let part = |(i, own): (usize, &f32)| {
-        let square = |v: f32| if v > 0.0 { v * v } else { 0.0 };
-        let all = square(*own) + others.iter().map(|o| square(o[i])).sum::<f32>();
-        if all > 0.0 { own * square(*own) / all } else { 0.0 }
+        let weight = |v: f32| if v > 0.0 { v.powi(4) } else { 0.0 };
+        let all = weight(*own) + others.iter().map(|o| weight(o[i])).sum::<f32>();
+        if all > 0.0 { own * weight(*own) / all } else { 0.0 }
     };
     let values = own.values.iter().enumerate().map(part).collect();
     Some(ActivationMap { values, ..*own })

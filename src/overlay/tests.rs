@@ -72,6 +72,10 @@ fn painted(src: &Buffer, style: Style, map: &ActivationMap, view: &View) -> Buff
     dst
 }
 
+fn look(heat: HeatStyle) -> Style {
+    Style { heat, ..Style::default() }
+}
+
 fn heat(layer: usize, map: &ActivationMap, view: &View) -> Heat {
     Heat { layer, map: map.clone(), view: *view }
 }
@@ -202,8 +206,10 @@ fn without_evidence_the_picture_is_bit_identical() {
     let size = Size::new(637, 269);
     let src = Buffer::noise(size, 3);
     for map in [0.0, -1.0, f32::NAN].map(|heat| map(7, 12, |_, _| heat)) {
-        let out = painted(&src, Style::default(), &map, &whole(size));
-        assert!((0..3).all(|p| out.samples(p) == src.samples(p)));
+        for style in [HeatStyle::Heatmap, HeatStyle::Contour] {
+            let out = painted(&src, look(style), &map, &whole(size));
+            assert!((0..3).all(|p| out.samples(p) == src.samples(p)), "{style:?}");
+        }
     }
     let off = Style { heat: HeatStyle::Off, ..Style::default() };
     let out = painted(&src, off, &smooth(7, 12), &whole(size));
@@ -279,11 +285,12 @@ fn the_panel_stays_in_its_place() {
 #[test]
 fn nothing_panics_on_tiny_pictures() {
     let maps = [scattered(7, 12), scattered(1, 1), ActivationMap::zeros(0, 0), scattered(40, 90)];
-    for w in 1..=16 {
-        for h in 1..=16 {
+    use HeatStyle::{Blur, Contour, Heatmap, Shade};
+    for style in [Heatmap, Shade, Blur, Contour] {
+        for (w, h) in (1..=16 * 16).map(|n| ((n - 1) % 16 + 1, (n - 1) / 16 + 1)) {
             let size = Size::new(w, h);
             let mut picture = Buffer::noise(size, w % 3);
-            let mut painter = painter(size, Style::default());
+            let mut painter = painter(size, look(style));
             painter.set_annotation(Some(&annotation("label", 2)));
             let beyond = View { x: -9.5, y: 3.0, width: 31.0, height: 0.3 };
             let nowhere = View { width: f64::NAN, ..beyond };
@@ -372,4 +379,148 @@ fn outside_of_the_panel_nothing_changes() {
             assert!(inside || out.at(0, x, y) == 120);
         }
     }
+}
+
+#[test]
+fn shades_darken_what_has_no_heat_and_nothing_else() {
+    let size = Size::new(637, 269);
+    let src = Buffer::noise(size, 3);
+    let view = View { x: 120.0, y: 0.0, width: 300.0, height: 269.0 };
+    let hill = smooth(7, 12);
+    let out = painted(&src, look(HeatStyle::Shade), &hill, &view);
+    let strength = 1.6 * 0.45;
+    for y in 0..size.height {
+        for x in 0..size.width {
+            let heat = oracle_heat(&hill, &view, x as f64 + 0.5, y as f64 + 0.5);
+            let s = f64::from(src.at(0, x, y));
+            let want = s + strength * (1.0 - heat) * (16.0 - s);
+            assert!((want - f64::from(out.at(0, x, y))).abs() <= 2.0, "{x} {y}");
+        }
+    }
+    let (size, full) = (Size::new(638, 270), map(7, 12, |_, _| 1.0));
+    let src = Buffer::noise(size, 3);
+    let out = painted(&src, look(HeatStyle::Shade), &full, &whole(size));
+    assert!((0..3).all(|p| out.samples(p) == src.samples(p)));
+}
+
+/// Mean difference between neighbours in a row of luma, over some columns.
+fn roughness(picture: &Buffer, columns: Range<usize>) -> f64 {
+    let rows = 20..picture.size.height - 20;
+    let steps = rows.flat_map(|y| columns.clone().map(move |x| (x, y)));
+    let step = |(x, y)| f64::from(picture.at(0, x, y).abs_diff(picture.at(0, x + 1, y)));
+    steps.clone().map(step).sum::<f64>() / steps.count() as f64
+}
+
+#[test]
+fn blur_takes_detail_where_there_is_no_heat_and_keeps_brightness() {
+    for size in [Size::new(426, 240), Size::new(637, 269), Size::new(1280, 720)] {
+        // Stripes on a slope.
+        let stripes = |p: usize, x: usize, y: usize| {
+            let slope = 60 + (x + y) * 60 / (size.width + size.height);
+            if p == 0 { (slope + x / 2 % 2 * 60) as u8 } else { (128 + x % 2) as u8 }
+        };
+        let src = Buffer::new(size, 3, stripes);
+        let half = map(7, 12, |_, c| if c < 6 { 1.0 } else { 0.0 });
+        let out = painted(&src, look(HeatStyle::Blur), &half, &whole(size));
+        let (left, right) = (4..size.width * 5 / 12, size.width * 7 / 12..size.width - 4);
+        assert_eq!(roughness(&out, left.clone()), roughness(&src, left));
+        let left_over = roughness(&out, right.clone()) / roughness(&src, right);
+        assert!(left_over < 0.15, "{size:?}: {left_over} of the detail is left");
+        let mean = |b: &Buffer| {
+            let samples = b.samples(0);
+            samples.iter().map(|s| f64::from(*s)).sum::<f64>() / samples.len() as f64
+        };
+        assert!((mean(&src) - mean(&out)).abs() < 1.0, "{size:?}");
+        let flat = Buffer::flat(size, 90);
+        let out = painted(&flat, look(HeatStyle::Blur), &half, &whole(size));
+        for p in 0..3 {
+            let worst =
+                out.samples(p).iter().zip(flat.samples(p)).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(worst <= Some(1), "{size:?} plane {p}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn outlines_run_where_heat_has_their_level_and_are_as_thick_everywhere() {
+    for (size, par) in [(Size::new(1920, 1080), 1.0), (Size::new(960, 1080), 2.0)] {
+        let src = Buffer::flat(size, 120);
+        let mut out = src.clone();
+        // A slope from left to right: every level is one upright line.
+        let slope = map(7, 12, |_, c| c as f32 / 11.0);
+        let mut painter = Painter::new(size, Colorimetry::BT709, par, look(HeatStyle::Contour));
+        painter.paint(&mut out.picture_mut(), &[heat(0, &slope, &whole(size))]);
+        for y in [0, 400, 1079] {
+            let lines: Vec<usize> = (0..size.width).filter(|x| out.at(0, *x, y) != 120).collect();
+            for level in [0.25, 0.5, 0.75] {
+                let at = (level * 11.0 + 0.5) / 12.0 * size.width as f64;
+                let near = |x: &&usize| (**x as f64 + 0.5 - at).abs() * par < 20.0;
+                let thick = lines.iter().filter(near).count() as f64 * par;
+                assert!((6.0..=12.0).contains(&thick), "{level} at {y}: {thick} thick");
+            }
+            assert!(lines.len() as f64 * par <= 36.0, "{} samples at {y}", lines.len());
+        }
+    }
+    // Round a single hot cell each line closes.
+    let size = Size::new(1280, 720);
+    let src = Buffer::flat(size, 120);
+    let spot = map(7, 12, |r, c| if (r, c) == (3, 6) { 1.0 } else { 0.0 });
+    let out = painted(&src, look(HeatStyle::Contour), &spot, &whole(size));
+    let (cx, cy) = (6.5 / 12.0 * 1280.0, 3.5 / 7.0 * 720.0);
+    for angle in 0..90 {
+        let (sin, cos) = (f64::from(angle) * 4.0f64).to_radians().sin_cos();
+        let at = |r: u32| {
+            let (x, y) = (cx + cos * f64::from(r), cy + sin * f64::from(r));
+            out.at(0, x as usize, y as usize) != 120
+        };
+        assert!((5..130).any(at), "a gap at {angle}");
+        assert!(!(130..200).any(at), "beyond the spot at {angle}");
+    }
+}
+
+#[test]
+fn of_two_classes_the_stronger_one_decides_the_colour() {
+    let size = Size::new(240, 140);
+    let src = Buffer::flat(size, 120);
+    let style = Style { colormaps: Colormap::HUES[..2].to_vec(), ..Style::default() };
+    let both = |a: f32, b: f32| {
+        let mut out = src.clone();
+        let heats = [a, b].map(|h| map(7, 12, |_, _| h));
+        let heats = [heat(0, &heats[0], &whole(size)), heat(1, &heats[1], &whole(size))];
+        painter(size, style.clone()).paint(&mut out.picture_mut(), &heats);
+        [1, 2].map(|p| i32::from(out.at(p, 40, 40)) - 128)
+    };
+    let (orange, blue) = (both(0.9, 0.0), both(0.0, 0.9));
+    assert!(orange[0] < -10 && blue[0] > 10, "{orange:?} {blue:?}");
+    let near = |a: [i32; 2], b: [i32; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) <= 4;
+    assert!(near(both(0.9, 0.15), orange) && near(both(0.15, 0.9), blue));
+    // In between it is neither, and no more opaque than one alone.
+    let mixed = both(0.9, 0.9);
+    assert!(mixed[0] > orange[0] && mixed[0] < blue[0], "{mixed:?}");
+}
+
+#[test]
+fn a_class_that_was_asked_for_is_a_question_and_several_are_compared() {
+    let size = Size::new(1280, 720);
+    let said = |annotation: &Annotation, colormaps: usize| {
+        let style = Style { colormaps: Colormap::HUES[..colormaps].to_vec(), ..Style::default() };
+        let mut painter = painter(size, style);
+        painter.set_annotation(Some(annotation));
+        format!("{:?}", painter.shown.unwrap().0)
+    };
+    let mut annotation = annotation("show", 1);
+    let e = &mut annotation.explanations[0];
+    (e.class, e.asked) = (ClassProb { index: 2, ..class("commercial", 0.003) }, true);
+    let text = said(&annotation, 1);
+    assert!(text.contains("why not commercial") && text.contains("is_trace: true"), "{text}");
+    // The shown class itself is no question, nor is one that is about to be shown.
+    annotation.explanations[0].asked = false;
+    assert!(!said(&annotation, 1).contains("why not"));
+    let mut other = annotation.explanations[0].clone();
+    (other.class, other.asked, other.heat.layer) = (class("show", 0.8), true, 1);
+    annotation.explanations[0].asked = true;
+    annotation.explanations.push(other);
+    let text = said(&annotation, 2);
+    assert!(!text.contains("why not") && text.contains("layers: [0, 1]"), "{text}");
+    assert!(text.contains("layer: Some(0)") && text.contains("layer: Some(1)"), "{text}");
 }

@@ -59,6 +59,21 @@ pub(crate) fn counter_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/counter")
 }
 
+/// A copy of the model whose evidence lies in white and black spots, which fits
+/// pictures in by `resize`.
+pub(crate) fn spots_model(dir: &Dir, resize: &str) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/spots");
+    let to = dir.path(&format!("spots-{resize}"));
+    std::fs::create_dir_all(&to).unwrap();
+    for name in ["model.onnx", "labels.txt"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let toml = std::fs::read_to_string(from.join("model.toml")).unwrap();
+    let toml = toml.replace("\"stretch\"", &format!("\"{resize}\""));
+    std::fs::write(to.join("model.toml"), toml).unwrap();
+    to
+}
+
 /// The program with these arguments.
 pub(crate) fn heatcast<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heatcast"));
@@ -68,8 +83,13 @@ pub(crate) fn heatcast<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item =
 
 /// `heatcast annotate INPUT -o OUTPUT --json` with the tiny model.
 pub(crate) fn annotate(input: &Path, output: &Path, more: &[&str]) -> Command {
+    annotate_with(&counter_model(), input, output, more)
+}
+
+/// The same with another model.
+pub(crate) fn annotate_with(model: &Path, input: &Path, output: &Path, more: &[&str]) -> Command {
     let mut command = heatcast(["annotate", "--json", "-q", "--model"]);
-    command.arg(counter_model()).arg(input).arg("-o").arg(output).args(more);
+    command.arg(model).arg(input).arg("-o").arg(output).args(more);
     command
 }
 

@@ -71,6 +71,8 @@ const PLAIN: &[&str] = &[
     "--set",
     "explain.map_smoothing_ms=0",
     "--set",
+    "explain.crossfade_ms=0",
+    "--set",
     "explain.class_smoothing_ms=0",
     "--set",
     "explain.class_switch_margin=0",
