@@ -8,7 +8,7 @@ use heatcast::timeline::cue::CueKind;
 use heatcast::timeline::score::{Span, Tally, timeline};
 use heatcast::timeline::segmenter::{Profile, Segmenter};
 
-use crate::simulate::Recording;
+use super::simulate::Recording;
 
 /// Breaks in seconds.
 pub(crate) type Breaks = Vec<(f64, f64)>;

@@ -77,10 +77,13 @@ pub(super) struct Args {
 /// How a picture is painted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Look {
+    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
+    #[arg(long, conflicts_with = "tensor")]
+    style: Option<String>,
     /// Opacity of full heat, 0 to 1 [default: 0.45, on a contact sheet 0.65]
     #[arg(long, conflicts_with = "tensor")]
     opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
     #[arg(long, conflicts_with = "tensor")]
     colormap: Option<String>,
     /// How much text is drawn: full, compact or off
@@ -95,10 +98,11 @@ impl Look {
 
     /// The settings that stand for it.
     pub(super) fn settings(&self) -> Vec<String> {
+        let style = self.style.as_ref().map(|name| format!("overlay.style={name}"));
         let opacity = self.opacity.map(|n| format!("overlay.opacity={n:?}"));
         let colormap = self.colormap.as_ref().map(|name| format!("overlay.colormap={name}"));
         let hud = self.hud.as_ref().map(|mode| format!("overlay.hud={mode}"));
-        [opacity, colormap, hud].into_iter().flatten().collect()
+        [style, opacity, colormap, hud].into_iter().flatten().collect()
     }
 }
 

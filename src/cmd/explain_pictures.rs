@@ -13,7 +13,7 @@ use super::{Failure, result, talk};
 use crate::config::Config;
 use crate::eval::faithfulness::{Faithfulness, Look};
 use crate::explain::{Methods, Seed};
-use crate::overlay::{SHEET_OPACITY, Style};
+use crate::overlay::SHEET_OPACITY;
 use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
@@ -52,12 +52,7 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
     let overlay = &config.overlay;
     let sheet_opacity =
         if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
-    let style = Style {
-        opacity: overlay.opacity as f32,
-        colormap: overlay.colormap,
-        hud: overlay.hud,
-        ..Style::default()
-    };
+    let style = overlay.look(1);
     let methods = args.method.parse::<Methods>().map_err(Failure::usage)?;
     Ok(ExplainPictures {
         images: args.images.clone(),

@@ -157,6 +157,7 @@ impl Config {
         for (key, ms) in [
             ("explain.class_smoothing_ms", self.explain.class_smoothing_ms),
             ("explain.map_smoothing_ms", self.explain.map_smoothing_ms),
+            ("explain.crossfade_ms", self.explain.crossfade_ms),
         ] {
             check(key, ms.into(), ms <= 60_000, "0 to 60000 milliseconds")?;
         }
@@ -351,6 +352,7 @@ mod tests {
             "analysis.fps=nan",
             "explain.class_smoothing_ms=70000",
             "explain.map_smoothing_ms=70000",
+            "explain.crossfade_ms=70000",
             "explain.class_switch_margin=-0.1",
             "explain.full_scale=inf",
             "output.crf=52",

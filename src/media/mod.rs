@@ -61,6 +61,16 @@ pub enum Error {
     /// A picture's memory could not be reached.
     #[error("the memory of a frame could not be mapped")]
     Map,
+    /// The encoder takes no pictures of this width.
+    #[error(
+        "the output would be {width} pixels wide, and H.264 ends at {most}; write the painted picture alone, or scale the input down first"
+    )]
+    TooWide {
+        /// Pixels from left to right.
+        width: u32,
+        /// The most there may be.
+        most: u32,
+    },
     /// The output's extension names no container that is written here.
     #[error("{}: unknown output type; name it .mp4, .mkv or .ts", path.display())]
     UnknownContainer {

@@ -99,7 +99,12 @@ pub struct Encoder {
     pub crf: u32,
     /// Frames between keyframes, at most.
     pub keyframe_interval: u32,
+    /// Write the frame as it came, to the left of the painted one.
+    pub side_by_side: bool,
 }
+
+/// Widest picture that x264 encodes, in pixels.
+const MOST_ACROSS: u32 = 16_384;
 
 /// What an output reports.
 #[derive(Debug)]
@@ -125,6 +130,8 @@ pub struct Output {
     video: gst_app::AppSrc,
     pool: gst::BufferPool,
     info: gst_video::VideoInfo,
+    /// Pictures side by side in one of the output.
+    pictures: u32,
     counters: Arc<Counters>,
     pumps: Vec<JoinHandle<()>>,
 }
@@ -143,7 +150,11 @@ impl Output {
         tracks: &[Arc<Track>],
         is_ahead: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, Error> {
-        let info = even_info(&first.info)?;
+        let pictures = if encoder.side_by_side { 2 } else { 1 };
+        let info = even_info(&first.info, pictures)?;
+        if info.width() > MOST_ACROSS {
+            return Err(Error::TooWide { width: info.width(), most: MOST_ACROSS });
+        }
         let caps = info.to_caps().map_err(|e| Error::pipeline("describing the picture", e))?;
         let pool = gst::BufferPool::new();
         let mut config = pool.config();
@@ -185,7 +196,8 @@ impl Output {
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| Error::pipeline("opening the output", open_failure(&pipeline)))?;
-        let mut output = Self { pipeline, video, pool, info, counters, pumps: Vec::new() };
+        let mut output =
+            Self { pipeline, video, pool, info, pictures, counters, pumps: Vec::new() };
         for (track, input) in inputs {
             let (counters, is_ahead) = (Arc::clone(&output.counters), is_ahead.clone());
             let pump = std::thread::Builder::new()
@@ -197,7 +209,8 @@ impl Output {
         Ok(output)
     }
 
-    /// Size of the pictures written: the input's, made even.
+    /// Size of the pictures written: the input's, made even, and as wide as two
+    /// where they stand side by side.
     pub fn size(&self) -> Size {
         size_of(&self.info)
     }
@@ -207,7 +220,8 @@ impl Output {
     ///
     /// The picture is painted where the decoder put it, unless somebody else
     /// (most often the decoder, for prediction) still reads it: then, and where
-    /// the output's size is not the frame's, a copy is painted.
+    /// the output's size is not the frame's, a copy is painted. Of two pictures
+    /// side by side the right one is painted.
     ///
     /// # Errors
     /// When the encoder has stopped; [`OutputHandle::poll`] tells why.
@@ -227,11 +241,19 @@ impl Output {
             carry_metas(&source.buffer, target);
             source.with_picture(|source| {
                 with_picture_mut(target, &self.info, |whole| {
-                    whole.copy_from(source);
-                    let full = std::mem::replace(&mut whole.size, size);
-                    paint(whole);
-                    whole.size = full;
-                    whole.repeat_edges(size);
+                    let width = whole.size.width / self.pictures as usize;
+                    let last = whole.size.width - width;
+                    for left in (0..last).step_by(width) {
+                        let mut original = whole.columns(left, width);
+                        original.copy_from(source);
+                        original.repeat_edges(size);
+                    }
+                    let mut painted = whole.columns(last, width);
+                    painted.copy_from(source);
+                    let full = std::mem::replace(&mut painted.size, size);
+                    paint(&mut painted);
+                    painted.size = full;
+                    painted.repeat_edges(size);
                 })
             })??;
         }
@@ -324,12 +346,12 @@ fn with_picture_mut(
 }
 
 /// The picture format of the output. 4:2:0 H.264 has whole chroma samples only,
-/// so odd sizes grow by one column or row.
-fn even_info(info: &gst_video::VideoInfo) -> Result<gst_video::VideoInfo, Error> {
+/// so odd sizes grow by one column or row. So many `pictures` stand side by side.
+fn even_info(info: &gst_video::VideoInfo, pictures: u32) -> Result<gst_video::VideoInfo, Error> {
     let even = |n: u32| n.next_multiple_of(2).max(16);
     gst_video::VideoInfo::builder(
         gst_video::VideoFormat::I420,
-        even(info.width()),
+        even(info.width()) * pictures,
         even(info.height()),
     )
     .par(info.par())

@@ -12,7 +12,7 @@ use super::evaluate::{Worker, workers};
 use super::faithful::{Subject, figures};
 use super::outputs::{check_free, check_parent, write_whole};
 use super::picture_files::{self, Targets, format_of, read_still};
-use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult};
+use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult, Heat};
 use crate::eval::faithfulness::Look;
 use crate::explain::{Area, ClassChoice, Method, attended_area, choose_index, choose_several};
 use crate::frame::{Pts, Size};
@@ -317,22 +317,23 @@ impl Studio<'_> {
             let probabilities = answer.probabilities.as_slice().into();
             Some(HeadResult { head: head.name.clone(), top, shown, probabilities })
         });
+        let heat = Heat { layer: 0, map: map.heat.clone(), view };
         let annotation = Annotation {
             pts: Pts(0),
             starts_shot: true,
             heads: heads.collect(),
-            explanation: Some(Explanation {
+            explanations: vec![Explanation {
                 head: self.head,
                 class: map.class.clone(),
-                map: map.heat.clone(),
+                asked: self.classes.first() != Some(&ClassChoice::Top),
+                heat: heat.clone(),
                 full_scale: classifier.heads()[self.head].explain_scale,
-                view,
-            }),
+            }],
         };
         still.painted(|target, colours| {
             let mut painter = Painter::new(target.size, colours, 1.0, self.job.style.clone());
             painter.set_annotation(Some(&annotation));
-            painter.paint(target, Some((&map.heat, &view)));
+            painter.paint(target, std::slice::from_ref(&heat));
         })
     }
 
