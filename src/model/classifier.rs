@@ -10,15 +10,16 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::explain::{self, Finding, NoMap, Request, Wishes};
+use super::files::{check_room_beside, read_file};
 use super::graph::Graph;
 use super::library::{self, Runtime};
 use super::net::{Mapped, Net, Raw, logits_name, session};
 use super::options::{Head, HeadOutput, Heads, Options, Output, Wanted};
+use super::ports::{check_input, check_tensor, logit_tensors};
 use super::shapes::Shapes;
-use super::spec::{Activation, HeadSpec, Model, read_file};
+use super::spec::{Activation, HeadSpec, Model};
 use crate::annotation::ActivationMap;
 use crate::explain::{Method, Methods, Seed};
-use crate::names::{nearest, plain};
 use crate::preprocess::{InputSpec, Layout};
 
 /// The maps of a trial run may miss the change of the logits by this part, and
@@ -26,10 +27,6 @@ use crate::preprocess::{InputSpec, Layout};
 const TRIAL_TOLERANCE: [f32; 2] = [0.1, 0.5];
 /// So many classes are compared in the trial run.
 const TRIAL_CLASSES: usize = 16;
-/// Networks for more pictures at a time are not run.
-const MOST_IMAGES: usize = 64;
-/// Nor those that want more numbers in one pass: 1 GB.
-const MOST_INPUT: usize = 1 << 28;
 
 /// A network in ONNX Runtime, ready to run.
 pub struct Classifier {
@@ -69,6 +66,7 @@ impl Classifier {
         let bytes = Bytes::from(read_file(path)?);
         let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
         let mut graph = Graph::parse(bytes, path)?;
+        check_room_beside(path, graph.external_files())?;
         graph.take_in_integers(path.parent().unwrap_or(Path::new("")));
         let (input_name, images) = check_input(&graph, &model.spec.input, path)?;
         for tensor in [&options.explain.feature, &options.explain.logits].into_iter().flatten() {
@@ -445,97 +443,6 @@ fn explained_heads(model: &Model, wanted: &Heads) -> Result<Vec<usize>, Error> {
             Ok(found)
         }
     }
-}
-
-/// A tensor that was named must exist and show something of the picture.
-fn check_tensor(graph: &Graph, name: &str, path: &Path) -> Result<(), Error> {
-    if graph.depends_on_input(name) {
-        return Ok(());
-    }
-    let tensors = graph.made().filter(|t| graph.depends_on_input(t));
-    let nearest = nearest(tensors.map(|t| (plain(t), t)), &plain(name));
-    Err(Error::NoSuchTensor {
-        path: path.to_path_buf(),
-        name: name.to_owned(),
-        nearest: nearest.map(str::to_owned),
-    })
-}
-
-/// The name of the one input, once it is known to take the described picture,
-/// and the number of pictures it takes in one pass.
-fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<(String, usize), Error> {
-    let inputs = graph.inputs();
-    let [input] = inputs.as_slice() else {
-        let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
-        let reason =
-            format!("it has {} inputs ({}) instead of one picture", inputs.len(), names.join(", "));
-        return Err(Error::network(path, reason));
-    };
-    if !input.is_f32() {
-        let reason = format!(
-            "its input {:?} is not of 32-bit floats; export the model with a float input",
-            input.name
-        );
-        return Err(Error::network(path, reason));
-    }
-    if input.dims.is_empty() {
-        return Ok((input.name.clone(), 1));
-    }
-    let images = input.dims[0].unwrap_or(1);
-    let numbers = images.saturating_mul(3 * spec.width * spec.height);
-    if images > MOST_IMAGES || numbers > MOST_INPUT {
-        let (width, height) = (spec.width, spec.height);
-        let reason = format!(
-            "it wants {images} pictures of {width} x {height} pixels in one pass, which is too much; export it for one smaller picture"
-        );
-        return Err(Error::network(path, reason));
-    }
-    let (wanted, order) = match spec.layout {
-        Layout::Nchw => ([images, 3, spec.height, spec.width], "nchw"),
-        Layout::Nhwc => ([images, spec.height, spec.width, 3], "nhwc"),
-    };
-    let fits = input.dims.len() == 4
-        && input.dims.iter().zip(wanted).all(|(d, w)| d.is_none_or(|d| d == w));
-    if fits {
-        return Ok((input.name.clone(), images));
-    }
-    let axes: Vec<_> =
-        input.dims.iter().map(|d| d.map_or("any".to_owned(), |d| d.to_string())).collect();
-    let reason = format!(
-        "its input {:?} is [{}] but the model's description makes it {wanted:?} ({order}); correct width, height or layout, or export the model with a float32 input of that shape",
-        input.name,
-        axes.join(", ")
-    );
-    Err(Error::network(path, reason))
-}
-
-/// The tensor with the logits of each head.
-fn logit_tensors(
-    graph: &Graph,
-    model: &Model,
-    named: Option<(usize, &str)>,
-) -> Result<Vec<String>, Error> {
-    let outputs = graph.outputs();
-    let tensor = |(n, head): (usize, &HeadSpec)| {
-        if let Some((_, name)) = named.filter(|(of, _)| *of == n) {
-            return Ok(name.to_owned());
-        }
-        if outputs.iter().all(|o| o.name != head.output) {
-            let names: Vec<_> = outputs.iter().map(|o| o.name.as_str()).collect();
-            let reason = format!(
-                "head {:?} reads output {:?}, which the network does not have; its outputs are {}",
-                head.name,
-                head.output,
-                names.join(", ")
-            );
-            return Err(Error::spec(&model.described_by, reason));
-        }
-        Ok(match head.activation {
-            Activation::None => head.output.clone(),
-            Activation::Softmax | Activation::Sigmoid => graph.logits_of(&head.output).0,
-        })
-    };
-    model.spec.heads.iter().enumerate().map(tensor).collect()
 }
 
 fn head(spec: &HeadSpec, classes: usize, model: &Model, count: bool) -> Result<Head, Error> {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Error;
+use super::files::read_file;
 use super::graph::Graph;
-use super::spec::{Activation, HeadSpec, Model, ModelSpec, NETWORK, read_file};
+use super::spec::{Activation, HeadSpec, Model, ModelSpec, NETWORK};
 use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
 
 /// The file that names the classes.

@@ -11,8 +11,9 @@ use std::path::Path;
 use self::pooled::PooledHead;
 use super::Error;
 use super::explain::HeadKind;
+use super::files::read_file;
 use super::graph::Graph;
-use super::spec::{Activation, DESCRIPTION, HeadSpec, Model, ModelSpec, NETWORK, read_file};
+use super::spec::{Activation, DESCRIPTION, HeadSpec, Model, ModelSpec, NETWORK};
 use super::writer::Attr;
 use crate::explain::FeatureLayout;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::files::read_file;
 use super::graph::{FinalActivation, Graph};
 use super::huggingface;
 use crate::names::{nearest, plain};
@@ -16,11 +17,6 @@ pub(super) const DESCRIPTION: &str = "model.toml";
 pub(super) const NETWORK: &str = "model.onnx";
 /// Logit units that paint full heat when a model does not say.
 pub(super) const DEFAULT_EXPLAIN_SCALE: f32 = 6.0;
-/// Bytes that a protobuf message, and so an ONNX file, stays below.
-const LARGEST_NETWORK: u64 = 1 << 31;
-/// Copies of the network that exist while it is loaded: the file, the extended
-/// network, and ONNX Runtime's.
-const COPIES: u64 = 3;
 /// A declared number of classes above this is not believed.
 const MOST_CLASSES: usize = 1_000_000;
 
@@ -452,44 +448,6 @@ impl Model {
     }
 }
 
-/// The bytes of a network, once it is known that there is room for it.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
-    let meta = std::fs::metadata(path)
-        .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    if !meta.is_file() {
-        // A device or a pipe may never end.
-        let source = std::io::Error::other("it is not a file");
-        return Err(Error::Read { path: path.to_path_buf(), source });
-    }
-    if let Some(reason) = too_large(meta.len(), available_memory()) {
-        return Err(Error::TooLarge { path: path.to_path_buf(), reason });
-    }
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
-}
-
-/// Why a network of so many bytes cannot be loaded, if it cannot.
-fn too_large(bytes: u64, available: Option<u64>) -> Option<String> {
-    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-    if bytes >= LARGEST_NETWORK {
-        let is = gigabytes(bytes);
-        return Some(format!(
-            "it has {is}, and an ONNX file has less than 2 GB; export it with its weights in a file of their own"
-        ));
-    }
-    let available = available.filter(|&a| bytes.saturating_mul(COPIES) > a)?;
-    let (is, free) = (gigabytes(bytes), gigabytes(available));
-    Some(format!(
-        "loading its {is} takes about {COPIES} times that, and {free} of memory are free; end other programs or use a smaller model"
-    ))
-}
-
-/// Memory that can be had without swapping, in bytes, where the system says.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -571,21 +529,6 @@ labels = ["action"]
         for odd in ["", ".", "/", "../models", "no/such", "x.onnx"] {
             assert!(Model::find(odd, &places).is_err(), "{odd}");
         }
-    }
-
-    #[test]
-    fn a_network_without_room_is_refused_before_it_is_read() {
-        assert_eq!(too_large(100, None), None);
-        assert_eq!(too_large(1_000_000_000, Some(4_000_000_000)), None);
-        let said = too_large(1_000_000_000, Some(2_000_000_000)).unwrap();
-        assert!(said.contains("1.0 GB") && said.contains("2.0 GB of memory"), "{said}");
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("huge.onnx");
-        // A file with a hole: it has a size but takes no room.
-        std::fs::File::create(&path).unwrap().set_len(3 << 30).unwrap();
-        let said = Model::open(&path, None).unwrap_err().to_string();
-        assert!(said.contains("3.2 GB") && said.contains("less than 2 GB"), "{said}");
-        assert!(available_memory().is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Dir, fails, heatcast};
-use crate::onnx::{classifier, floats, ints, longs, network, node, numbers};
+use crate::onnx::{classifier, floats, ints, longs, network, node, numbers, outside};
 use crate::pictures::write_number;
 
 /// The command under a limit on its memory, in megabytes. ONNX Runtime's and
@@ -158,4 +158,13 @@ fn a_model_that_is_no_file_or_larger_than_the_format_is_refused_before_it_is_rea
     let huge = dir.path("huge.onnx");
     std::fs::File::create(&huge).unwrap().set_len(5 << 30).unwrap();
     fails(inspect(&huge), 2, &["huge.onnx is too large", "5.4 GB", "less than 2 GB"]);
+    let model = dir.path("beside.onnx");
+    let scale = [outside("v", &[1 << 40], "weights.bin"), node("Add", &["a", "v"], "m", &[])];
+    std::fs::write(&model, classifier(&scale, &numbers(12))).unwrap();
+    std::fs::File::create(dir.path("weights.bin")).unwrap().set_len(1 << 42).unwrap();
+    fails(
+        inspect(&model),
+        2,
+        &["beside.onnx is too large", "the weights beside it have 4398.0 GB"],
+    );
 }

@@ -57,6 +57,16 @@ fn tensor(name: &str, dims: &[i64], data_type: i64, raw: &[u8]) -> Vec<u8> {
     bytes(5, &out)
 }
 
+/// A tensor of floats that is stored in the file `file` beside the network.
+pub(crate) fn outside(name: &str, dims: &[i64], file: &str) -> Vec<u8> {
+    let mut out: Vec<u8> = dims.iter().flat_map(|d| int(1, *d)).collect();
+    out.extend(int(2, 1));
+    out.extend(bytes(8, name.as_bytes()));
+    out.extend(bytes(13, &[bytes(1, b"location"), bytes(2, file.as_bytes())].concat()));
+    out.extend(int(14, 1));
+    bytes(5, &out)
+}
+
 /// Numbers between -1 and 1.
 pub(crate) fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| (i * 89 % 144) as f32 / 72.0 - 1.0).collect()

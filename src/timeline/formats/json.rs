@@ -121,6 +121,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
                     Some(last) if *last.label == *shown.label => last.end = OPEN_END,
                     last => {
                         if let Some(last) = last {
+                            if at < last.start {
+                                return Err(fault("its `pts_s` is before that of a line above"));
+                            }
                             last.end = at;
                         }
                         open.insert(head.clone(), spans.len());

@@ -244,6 +244,9 @@ fn events_are_stretches_from_the_first_of_a_class_to_the_next_of_another() {
     let spans = read(&[&lines[..], &[end]].concat().join("\n"), "").unwrap();
     assert_eq!(breaks(&spans, BREAK).unwrap()[1].end, at(3.25));
     assert!(spans.iter().any(|s| s.head.as_deref() == Some("sport") && s.end == at(3.25)));
+    let back = [event(3.0, "content", "commercial"), event(2.5, "content", "show")];
+    let said = read(&back.join("\n"), "").unwrap_err().to_string();
+    assert!(said.contains("line 2") && said.contains("before that of a line above"), "{said}");
 }
 
 #[test]
