@@ -3,6 +3,7 @@
 //! know where the lines go.
 
 pub mod cue;
+pub mod cues;
 pub mod cut_list;
 pub mod events;
 pub mod segment;
