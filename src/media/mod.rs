@@ -5,7 +5,10 @@
 
 mod elements;
 mod frame;
+mod gop;
+mod loudness;
 mod output;
+mod skim;
 mod source;
 mod track;
 mod ts_times;
@@ -15,7 +18,9 @@ use std::time::Duration;
 
 pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
+pub use gop::Pick;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
+pub use skim::{Skim, SkimOptions};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
 
