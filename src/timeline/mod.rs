@@ -6,7 +6,9 @@ pub mod cue;
 pub mod cues;
 pub mod cut_list;
 pub mod events;
+pub mod score;
 pub mod segment;
+pub mod segmenter;
 
 pub use cue::{Cue, CueKind};
 pub use segment::Segment;
