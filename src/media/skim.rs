@@ -225,7 +225,8 @@ impl Skim {
         loudness.map_or_else(|| Some("there is no sound track".to_owned()), |l| l.fault())
     }
 
-    /// Stream time up to which the compressed video was read.
+    /// Stream time up to which the compressed video was read: at the end, where
+    /// its last picture ends.
     pub fn reached(&self) -> Pts {
         Pts(self.shared.reached.load(Relaxed))
     }
@@ -565,7 +566,7 @@ impl Feeder {
         self.group.push(buffer);
         self.end = self.end.max(Pts(pts.0.saturating_add(length)));
         self.shared.coded.fetch_add(1, Relaxed);
-        self.shared.reached.fetch_max(pts.0, Relaxed);
+        self.shared.reached.fetch_max(self.end.0, Relaxed);
         let full = self.bytes > GROUP_BYTES || self.units.len() >= GROUP_UNITS;
         if full || self.chooser.takes_all() {
             self.flush()?;
