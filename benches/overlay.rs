@@ -103,6 +103,7 @@ fn annotation(view: View) -> Annotation {
         head: Arc::from(name),
         top: vec![class(label, p)],
         shown: class(label, p),
+        probabilities: [1.0 - p, p].into(),
     };
     Annotation {
         pts: Pts(0),

@@ -88,6 +88,9 @@ pub struct HeadResult {
     /// The class people are shown: steadied in time, with its smoothed
     /// probability.
     pub shown: ClassProb,
+    /// The probability of every class in this very frame, in the order of the
+    /// head's labels.
+    pub probabilities: Arc<[f32]>,
 }
 
 /// The explained class and where the evidence for it lies.

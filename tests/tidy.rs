@@ -83,6 +83,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "config",
         "eval",
         "explain",
+        "finish",
         "frame.rs",
         "learn",
         "mpegts",

@@ -169,7 +169,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 }
 
 /// The first signal asks for an orderly end, the second one ends at once.
-fn stop_on_signal() -> anyhow::Result<StopFlag> {
+pub(super) fn stop_on_signal() -> anyhow::Result<StopFlag> {
     let stop: StopFlag = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {

@@ -10,6 +10,7 @@ mod explain_pictures;
 mod learn;
 mod model;
 mod progress;
+mod scan;
 
 use std::fmt;
 use std::io::Write;
@@ -44,6 +45,8 @@ enum Verb {
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
     Eval(Box<eval::Args>),
+    /// Find programme, breaks and other segments of recordings, fast
+    Scan(Box<scan::Args>),
     /// List, check and teach models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
@@ -115,6 +118,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
         Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Scan(args) => scan::run(&args, cli.quiet),
         Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),
     }

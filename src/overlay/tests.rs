@@ -86,6 +86,7 @@ fn annotation(label: &str, heads: usize) -> Annotation {
         head: Arc::from(format!("head {i}")),
         top: vec![class(label, 0.8)],
         shown: class(label, 0.8),
+        probabilities: [0.2, 0.8].into(),
     };
     Annotation {
         pts: Pts(0),

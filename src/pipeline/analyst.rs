@@ -185,5 +185,6 @@ fn head_result(
     let (shown, smoothed) = steadier.update(pts, starts_shot, &out.probabilities)?;
     let top = top_classes(head, out);
     let shown = ClassProb { probability: smoothed, ..class_prob(head, out, shown) };
-    Some(HeadResult { head: head.name.clone(), top, shown })
+    let probabilities = out.probabilities.as_slice().into();
+    Some(HeadResult { head: head.name.clone(), top, shown, probabilities })
 }

@@ -24,6 +24,7 @@ mod lessons;
 mod outputs;
 mod picture_files;
 mod pictures;
+mod scan;
 mod summary;
 mod teach;
 
@@ -50,6 +51,9 @@ use outputs::temporary;
 pub use outputs::{check_free, check_parent, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
+};
+pub use scan::{
+    BoundaryLook, LabelLook, Recording, Scan, ScanPlan, ScanProgress, Scanned, StillLook, plan_scan, scan,
 };
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
@@ -105,6 +109,19 @@ pub struct Prepared {
 /// When the model, the library or the class cannot be had.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
+    let head = Some(config.model.head.clone()).filter(|head| !head.is_empty());
+    let (model, options) = model_of(config, Heads::of(head))?;
+    let classifier = Classifier::load(&model, &options)?;
+    let explained = classifier.explained_head();
+    if let Some(why) = classifier.why_no_map(explained) {
+        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    }
+    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+}
+
+/// The model a configuration names, and how it is to be run to explain `heads`.
+fn model_of(config: &Config, heads: Heads) -> anyhow::Result<(Model, Options)> {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let labels = given(&config.model.labels).map(PathBuf::from);
     let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
@@ -113,7 +130,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         threads: config.model.threads,
         provider: config.model.provider.clone(),
         explain: Explain {
-            heads: Heads::of(given(&config.model.head)),
+            heads,
             methods: config.explain.method.methods(),
             seed: config.explain.seed,
             top_k: 1,
@@ -122,13 +139,7 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
             layout: config.explain.layout.parse().ok(),
         },
     };
-    let classifier = Classifier::load(&model, &options)?;
-    let explained = classifier.explained_head();
-    if let Some(why) = classifier.why_no_map(explained) {
-        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
-    }
-    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+    Ok((model, options))
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.

@@ -301,7 +301,8 @@ impl Studio<'_> {
         let heads = classifier.heads().iter().zip(&said.heads).filter_map(|(head, answer)| {
             let top = top_classes(head, answer);
             let shown = top.first()?.clone();
-            Some(HeadResult { head: head.name.clone(), top, shown })
+            let probabilities = answer.probabilities.as_slice().into();
+            Some(HeadResult { head: head.name.clone(), top, shown, probabilities })
         });
         let annotation = Annotation {
             pts: Pts(0),

@@ -227,6 +227,7 @@ mod tests {
             head: name.into(),
             top: top.iter().map(|(label, p)| class(label, *p)).collect(),
             shown: class(shown.0, shown.1),
+            probabilities: top.iter().map(|(_, p)| *p).collect(),
         }
     }
 
