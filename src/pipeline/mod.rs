@@ -52,9 +52,7 @@ pub use outputs::{check_free, check_parent, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
-pub use scan::{
-    BoundaryLook, LabelLook, Recording, Scan, ScanPlan, ScanProgress, Scanned, StillLook, plan_scan, scan,
-};
+pub use scan::{Recording, Scan, ScanPlan, ScanProgress, Scanned, plan_scan, scan};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 

@@ -6,6 +6,7 @@ pub mod cue;
 pub mod cues;
 pub mod events;
 pub mod formats;
+pub mod report;
 pub mod score;
 pub mod segment;
 pub mod segmenter;

@@ -24,11 +24,11 @@ use crate::frame::Pts;
 use crate::media::{self, Pick, SkimOptions};
 use crate::model::{Classifier, Heads, Model};
 use crate::names;
+use crate::timeline::report::{BoundaryLook, LabelLook};
 use crate::timeline::segmenter::Profile;
 use crate::timeline::{Cue, Segment};
 use eye::Eye;
 use look::{Pass, Seen, look};
-pub use stills::{BoundaryLook, LabelLook, StillLook};
 
 /// How often progress is reported.
 const TICK: Duration = Duration::from_millis(100);

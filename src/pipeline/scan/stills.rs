@@ -11,6 +11,7 @@ use crate::media::{Frame, Pick, Skim, SkimOptions};
 use crate::still::Still;
 use crate::timeline::Segment;
 use crate::timeline::cues::PictureCues;
+use crate::timeline::report::{BoundaryLook, LabelLook, StillLook};
 
 /// Seconds from a boundary to the pictures that are shown, where there are any
 /// that are not black.
@@ -21,49 +22,6 @@ const FAR_S: f64 = 2.0;
 const MOST: usize = 400;
 /// Quality of stills, 1 to 100.
 const QUALITY: u8 = 78;
-
-/// A picture as a report shows it.
-#[derive(Clone, Debug)]
-pub struct StillLook {
-    /// Stream time, seconds.
-    pub at_s: f64,
-    /// Probability of the label on its side of the boundary.
-    pub probability: f32,
-    /// The picture, a JPEG file.
-    pub picture: Vec<u8>,
-    /// The same with the heat of the label, a JPEG file.
-    pub heat: Option<Vec<u8>>,
-}
-
-/// What was seen on both sides of a boundary.
-#[derive(Clone, Debug)]
-pub struct BoundaryLook {
-    /// Number of the segment that begins there.
-    pub segment: usize,
-    /// Before the boundary.
-    pub before: Option<StillLook>,
-    /// After it.
-    pub after: Option<StillLook>,
-}
-
-/// Where the classifier looked when it said a label.
-#[derive(Clone, Debug)]
-pub struct LabelLook {
-    /// Number of the head among the segmented ones.
-    pub head: usize,
-    /// Number of the label.
-    pub label: usize,
-    /// Pictures of which this label was the most probable.
-    pub pictures: u64,
-    /// The mean picture, a JPEG file.
-    pub mean: Vec<u8>,
-    /// The same with the mean heat.
-    pub heat: Vec<u8>,
-    /// The part of all heat on the hottest tenth of the picture, 0..1.
-    pub fixation: f32,
-    /// Whether it looks at one small place whatever the picture shows.
-    pub fixed: bool,
-}
 
 fn jpeg(still: &Still) -> Vec<u8> {
     still.to_jpeg(QUALITY).unwrap_or_default()
