@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use anyhow::{Context, anyhow, bail};
 
 use super::progress::{Display, clock};
+use super::timeline_args::TimelineArgs;
 use super::{Failure, json_result, result, talk};
 use crate::config::Config;
 use crate::media::Container;
-use crate::pipeline::{self, Annotate, StopFlag, Summary};
+use crate::pipeline::{self, Annotate, StopFlag, Summary, TimelinePlan};
 
 /// Arguments of `heatcast annotate`.
 #[derive(Debug, clap::Args)]
@@ -76,17 +77,22 @@ pub(super) struct Args {
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    timeline: TimelineArgs,
 }
 
 pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
     let config = configuration(&args).map_err(Failure::usage)?;
-    check_paths(&args).map_err(Failure::usage)?;
+    let timeline = args.timeline.plan(&args.output).map_err(Failure::usage)?;
+    check_paths(&args, &timeline).map_err(Failure::usage)?;
     let stop = stop_on_signal().map_err(Failure::run)?;
     let prepared = pipeline::prepare(&config).map_err(Failure::usage)?;
+    prepared.check_timeline(&timeline).map_err(Failure::usage)?;
     let job = Annotate {
         input: args.input,
         output: args.output,
         events: args.events,
+        timeline,
         program: args.program,
         config,
     };
@@ -136,16 +142,16 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
 }
 
 /// Everything about the files that can be known before work starts.
-fn check_paths(args: &Args) -> anyhow::Result<()> {
+fn check_paths(args: &Args, timeline: &TimelinePlan) -> anyhow::Result<()> {
     let Args { input, output, .. } = args;
     if !input.exists() {
         bail!("{}: there is no such file; check the name", input.display());
     }
-    Container::of(output)?;
+    let container = Container::of(output)?;
     let outputs = [Some(output), args.events.as_ref()];
     for path in outputs.into_iter().flatten() {
         let folder = pipeline::check_parent(path)?;
-        if !path.is_dir() && same_file(path, input) {
+        if !path.is_dir() && pipeline::same_file(path, input) {
             bail!("{} is the input; name another output", path.display());
         }
         pipeline::check_free(path, args.force)?;
@@ -154,11 +160,8 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
     if args.events.as_ref().is_some_and(|events| events == output) {
         bail!("{}: the events and the video need two files", output.display());
     }
-    Ok(())
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    let taken: Vec<&Path> = [input, output].into_iter().chain(&args.events).map(|p| &**p).collect();
+    timeline.check(Some(container), &taken, args.force)
 }
 
 /// Proves that a folder can be written into.
@@ -185,6 +188,9 @@ fn verdict(summary: &Summary) -> anyhow::Result<()> {
     let Summary { output, duration_s, .. } = summary;
     if let Some(reason) = &summary.reason {
         bail!("{reason}; the first {} are in {output}", clock(*duration_s));
+    }
+    if let Some(why) = &summary.timeline_failure {
+        bail!("{output} is complete, but not what was to be written about its timeline: {why}");
     }
     if summary.classifier_failures > 0 {
         bail!(
@@ -214,6 +220,9 @@ fn describe(summary: &Summary) {
     }
     if let Some(events) = &summary.events {
         talk(format_args!("events: {events}"));
+    }
+    if !summary.timeline.is_empty() {
+        talk(format_args!("timeline: {}", summary.timeline.join(", ")));
     }
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     result(format_args!(

@@ -11,6 +11,7 @@ mod learn;
 mod model;
 mod progress;
 mod scan;
+mod timeline_args;
 
 use std::fmt;
 use std::io::Write;

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::annotate::stop_on_signal;
 use super::progress::{Count, clock};
+use super::timeline_args::TimelineArgs;
 use super::{Failure, json_result, result, talk};
 use crate::config::Config;
 use crate::frame::Pts;
-use crate::pipeline::{self, Recording, Scan, Scanned};
-use crate::timeline::segmenter::Profile;
+use crate::pipeline::{self, Recording, Scan, ScanOutputs, Scanned, TimelinePlan};
+use crate::timeline::formats::Format;
 use crate::timeline::{CueKind, Segment};
 
 /// Pictures classified per second in the first look, unless settings say otherwise.
@@ -23,12 +24,9 @@ pub(super) struct Args {
     /// The recordings: files, or patterns such as 'news/*.ts'
     #[arg(required = true)]
     inputs: Vec<String>,
-    /// Heads to segment, separated by commas [default: the model's first]
-    #[arg(long, value_name = "HEADS", value_delimiter = ',')]
-    segment: Vec<String>,
-    /// What programmes and breaks are like [default: default]
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    /// Write an HTML page that shows what was found and why; a folder for several
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
@@ -62,6 +60,8 @@ pub(super) struct Args {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    timeline: TimelineArgs,
 }
 
 /// The contract of `--json`.
@@ -88,6 +88,7 @@ struct RecordingReport {
     speed: f64,
     classifier_cpu_s: f64,
     notes: Vec<String>,
+    files: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -114,10 +115,18 @@ struct CueReport {
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let inputs = inputs(&args.inputs).map_err(Failure::usage)?;
-    let job = job(args, inputs).map_err(Failure::usage)?;
-    let inputs = job.inputs.clone();
+    let (job, scanned_before) = job(args, inputs).map_err(Failure::usage)?;
+    if !quiet {
+        for path in &scanned_before {
+            talk(format_args!("{}: scanned before; --force scans it again", path.display()));
+        }
+    }
+    let inputs: Vec<PathBuf> = job.inputs.iter().map(|(path, _)| path.clone()).collect();
+    if inputs.is_empty() {
+        return Ok(());
+    }
     let stop = stop_on_signal().map_err(Failure::run)?;
-    let plan = pipeline::plan_scan(job).map_err(Failure::usage)?;
+    let plan = pipeline::plan_scan(job, &stop).map_err(Failure::usage)?;
     let (model, version) = plan.model();
     let (model, version) = (model.to_owned(), version.to_owned());
     let mut display = Count::new("recordings", quiet);
@@ -125,7 +134,6 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let mut found: Vec<Option<Scanned>> = inputs.iter().map(|_| None).collect();
     let ended = pipeline::scan(
         plan,
-        &stop,
         &mut |p| {
             let speed = p.scanned_s / begun.elapsed().as_secs_f64().max(1e-3);
             let [done, of] = p.files;
@@ -135,7 +143,6 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
         &mut |scanned| {
             let number = scanned.number;
             found[number] = Some(scanned);
-            Ok(())
         },
     );
     display.clear();
@@ -180,7 +187,8 @@ fn inputs(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn job(args: &Args, inputs: Vec<PathBuf>) -> anyhow::Result<Scan> {
+/// The job, without the inputs that were scanned before, and those.
+fn job(args: &Args, inputs: Vec<PathBuf>) -> anyhow::Result<(Scan, Vec<PathBuf>)> {
     let config = configuration(args)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = match args.jobs {
@@ -189,16 +197,75 @@ fn job(args: &Args, inputs: Vec<PathBuf>) -> anyhow::Result<Scan> {
         // Decoding and classifying one recording keep two busy.
         None => processors.div_ceil(2),
     };
-    Ok(Scan {
-        inputs,
-        heads: args.segment.clone(),
-        profile: Profile::named(args.profile.as_deref().unwrap_or("default"))?,
-        program: args.program,
-        every_picture: args.every_picture,
-        jobs,
-        evidence: false,
-        config,
-    })
+    if inputs.len() > 1 && args.timeline.names_one_file() {
+        bail!("{} recordings need more than one file; use --timeline DIR", inputs.len());
+    }
+    let several = inputs.len() > 1;
+    let (mut wanted, mut before) = (Vec::new(), Vec::new());
+    let mut taken: Vec<PathBuf> = inputs.clone();
+    for path in inputs {
+        let timeline = args.timeline.plan_if_any(&path)?;
+        let report = args.report.as_deref().map(|r| report_of(r, &path, several)).transpose()?;
+        let state = state(&path, &timeline, report.as_deref());
+        if state == State::Done && !args.force {
+            before.push(path);
+            continue;
+        }
+        let force = args.force || state == State::Begun;
+        let others: Vec<&Path> = taken.iter().map(PathBuf::as_path).collect();
+        timeline.check(None, &others, force)?;
+        if let Some(report) = &report {
+            pipeline::check_parent(report)?;
+            pipeline::check_free(report, force)?;
+            if taken.contains(report) {
+                bail!("{} is named twice; give every file its own name", report.display());
+            }
+        }
+        taken.extend(timeline.files.iter().map(|(_, file)| file.clone()).chain(report.clone()));
+        wanted.push((path, ScanOutputs { timeline, report }));
+    }
+    let Args { program, every_picture, .. } = *args;
+    Ok((Scan { inputs: wanted, program, every_picture, jobs, config }, before))
+}
+
+/// The page about a recording: the file that was named, or one in a folder.
+fn report_of(named: &Path, input: &Path, several: bool) -> anyhow::Result<PathBuf> {
+    if named.is_dir() {
+        let stem = input.file_stem().unwrap_or_default().to_string_lossy();
+        return Ok(named.join(format!("{stem}.html")));
+    }
+    if several {
+        bail!("{}: one page shows one recording; name a folder that exists", named.display());
+    }
+    Ok(named.to_owned())
+}
+
+/// How far the results of an earlier scan go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Nothing,
+    /// It was stopped on the way.
+    Begun,
+    Done,
+}
+
+/// Tells by the segments file, which says whether the scan came to its end.
+fn state(input: &Path, timeline: &TimelinePlan, report: Option<&Path>) -> State {
+    let files = || timeline.files.iter().map(|(_, file)| file.as_path()).chain(report);
+    let segments = timeline.files.iter().find(|(format, _)| *format == Format::Segments);
+    let Some(text) = segments.and_then(|(_, file)| std::fs::read_to_string(file).ok()) else {
+        return State::Nothing;
+    };
+    let first = text.lines().next().and_then(|line| serde_json::from_str(line).ok());
+    let header: serde_json::Value = first.unwrap_or_default();
+    let (settled, duration) = (header["settled_s"].as_f64(), header["duration_s"].as_f64());
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let fresh = files().all(|file| changed(file).is_some_and(|t| Some(t) >= changed(input)));
+    match (settled, duration) {
+        (Some(settled), Some(duration)) if fresh && settled >= duration => State::Done,
+        (Some(_), Some(_)) => State::Begun,
+        _ => State::Nothing,
+    }
 }
 
 /// Defaults, then the file, then `--set`, then the flags that name a setting.
@@ -241,6 +308,7 @@ fn report(input: &Path, scanned: Option<&Scanned>) -> RecordingReport {
         speed: 0.0,
         classifier_cpu_s: 0.0,
         notes: Vec::new(),
+        files: Vec::new(),
     };
     let recording = match scanned.map(|s| &s.outcome) {
         None => return nothing("stopped on request"),
@@ -270,6 +338,8 @@ fn report(input: &Path, scanned: Option<&Scanned>) -> RecordingReport {
         cues: recording
             .cues
             .iter()
+            // Shot cuts are too many.
+            .filter(|c| c.kind != CueKind::ShotCut)
             .map(|c| CueReport {
                 kind: c.kind.name(),
                 start_s: c.start.as_secs_f64(),
@@ -283,6 +353,7 @@ fn report(input: &Path, scanned: Option<&Scanned>) -> RecordingReport {
         speed: duration_s / recording.wall_s.max(1e-9),
         classifier_cpu_s: recording.classifier_cpu_s,
         notes: recording.notes.clone(),
+        files: recording.files.clone(),
     }
 }
 
@@ -301,6 +372,17 @@ fn print(input: &Path, recording: &Recording, quiet: bool) {
         clock(duration_s),
         clock(recording.wall_s),
     ));
+    if !quiet {
+        for note in &recording.notes {
+            talk(format_args!("note: {}: {note}", input.display()));
+        }
+    }
+    if !recording.files.is_empty() {
+        for file in &recording.files {
+            result(format_args!("  {file}"));
+        }
+        return;
+    }
     let labels = recording.segments.iter().map(|s| s.label.chars().count());
     let width = labels.max().unwrap_or(0).max(5);
     let several = recording.heads.len() > 1;
@@ -326,11 +408,6 @@ fn print(input: &Path, recording: &Recording, quiet: bool) {
                 cues.join(" ")
             );
             result(format_args!("{}", row.trim_end()));
-        }
-    }
-    if !quiet {
-        for note in &recording.notes {
-            talk(format_args!("note: {}: {note}", input.display()));
         }
     }
 }

@@ -78,10 +78,7 @@ fn element(file: &mut (impl Read + Seek), at: u64) -> Result<Element, Error> {
 ///
 /// # Errors
 /// When the file is not built as GStreamer builds them.
-pub fn chapters(
-    file: &mut (impl Read + Seek),
-    chapters: &[Chapter],
-) -> Result<Vec<Patch>, Error> {
+pub fn chapters(file: &mut (impl Read + Seek), chapters: &[Chapter]) -> Result<Vec<Patch>, Error> {
     let length = file.seek(SeekFrom::End(0))?;
     let ebml = element(file, 0)?;
     let segment = ebml.end().map(|end| element(file, end)).transpose()?;
@@ -145,10 +142,7 @@ fn free_entry(file: &mut (impl Read + Seek), segment: Element) -> Result<(u64, u
 
 fn edition(chapters: &[Chapter]) -> Vec<u8> {
     let atom = |(i, chapter): (usize, &Chapter)| {
-        let display = [
-            element_of(STRING, chapter.title.as_bytes()),
-            element_of(LANGUAGE, b"und"),
-        ];
+        let display = [element_of(STRING, chapter.title.as_bytes()), element_of(LANGUAGE, b"und")];
         element_of(
             ATOM,
             &[

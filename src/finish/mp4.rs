@@ -68,10 +68,7 @@ fn be32(value: usize) -> [u8; 4] {
 ///
 /// # Errors
 /// When the file has no ordinary index, as while it is being written.
-pub fn chapters(
-    file: &mut (impl Read + Seek),
-    chapters: &[Chapter],
-) -> Result<Vec<Patch>, Error> {
+pub fn chapters(file: &mut (impl Read + Seek), chapters: &[Chapter]) -> Result<Vec<Patch>, Error> {
     let length = file.seek(SeekFrom::End(0))?;
     let (at, size) = index(file, length)?;
     let old = read_at(file, at, size)?;
@@ -103,7 +100,7 @@ fn index(file: &mut (impl Read + Seek), length: u64) -> Result<(u64, usize), Err
         };
         match kind {
             b"moof" => return Err(Error::Structure("video is in fragments")),
-            b"moov" if size <= LARGEST_INDEX => {
+            b"moov" if size <= LARGEST_INDEX.min(length - at) => {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 return Ok((at, size));
             }
@@ -236,7 +233,15 @@ fn track(header: &MovieHeader, chapters: &[Chapter], samples: &[Vec<u8>], place:
     let tkhd = full(
         b"tkhd",
         2,
-        &[&[0; 8], &header.next_track.to_be_bytes(), &[0; 4], &in_movie, &[0; 16], &matrix, &[0; 8]],
+        &[
+            &[0; 8],
+            &header.next_track.to_be_bytes(),
+            &[0; 4],
+            &in_movie,
+            &[0; 16],
+            &matrix,
+            &[0; 8],
+        ],
     );
     // 0x55c4 is `und` in five bits a letter.
     let mdhd = full(

@@ -38,7 +38,16 @@ pub fn insert(
     splices: &[Splice],
     first: Pts,
 ) -> Result<(), Error> {
-    let mut stream = Stream { first, splices, map: None, video: None, cue: None, zero: None, last: 0, counter: 0 };
+    let mut stream = Stream {
+        first,
+        splices,
+        map: None,
+        video: None,
+        cue: None,
+        zero: None,
+        last: 0,
+        counter: 0,
+    };
     let mut packet = [0; PACKET];
     loop {
         match fill(&mut from, &mut packet)? {

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::analyst::Sample;
 use super::event_log::EventLog;
+use super::timekeeper::Timekeeper;
 use crate::annotation::Annotation;
 use crate::config::Config;
 use crate::media::{Container, Encoder, Error, Frame, Output, OutputHandle, Source};
@@ -36,6 +37,7 @@ pub(super) struct Job {
     pub(super) path: PathBuf,
     pub(super) config: Config,
     pub(super) events: Option<EventLog>,
+    pub(super) timekeeper: Option<Timekeeper>,
 }
 
 /// What the supervisor watches while the compositor works.
@@ -60,6 +62,7 @@ pub(super) struct Composed {
     /// Absent when no frame came.
     pub(super) output: Option<Output>,
     pub(super) events: Option<EventLog>,
+    pub(super) timekeeper: Option<Timekeeper>,
     pub(super) result: anyhow::Result<()>,
 }
 
@@ -103,7 +106,8 @@ impl Compositor {
         if let Some(output) = &self.output {
             output.finish();
         }
-        Composed { output: self.output, events: self.job.events, result }
+        let Job { events, timekeeper, .. } = self.job;
+        Composed { output: self.output, events, timekeeper, result }
     }
 
     fn compose(&mut self, frames: Receiver<Frame>) -> anyhow::Result<()> {
@@ -125,6 +129,9 @@ impl Compositor {
                     Ok(annotation) => {
                         if let Some(events) = &mut self.job.events {
                             events.write(&annotation)?;
+                        }
+                        if let Some(timekeeper) = &mut self.job.timekeeper {
+                            timekeeper.take(&annotation);
                         }
                         self.sync.push_annotation(annotation);
                     }
@@ -185,6 +192,9 @@ impl Compositor {
         self.sampler = Some(Sampler::new(config.analysis.fps, gap));
         if let Some(events) = &mut self.job.events {
             events.write_header(first)?;
+        }
+        if let Some(timekeeper) = &mut self.job.timekeeper {
+            timekeeper.begin(first);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ mod pictures;
 mod scan;
 mod summary;
 mod teach;
+mod timekeeper;
+mod timeline_files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,13 +50,15 @@ use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
 pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
 use outputs::temporary;
-pub use outputs::{check_free, check_parent, write_whole};
+pub use outputs::{check_free, check_parent, same_file, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
-pub use scan::{Recording, Scan, ScanPlan, ScanProgress, Scanned, plan_scan, scan};
+pub use scan::{Recording, Scan, ScanOutputs, ScanPlan, ScanProgress, Scanned, plan_scan, scan};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
+use timekeeper::Timekeeper;
+pub use timeline_files::{TimelineFiles, TimelinePlan};
 
 /// How often the supervisor looks around.
 const TICK: Duration = Duration::from_millis(20);
@@ -73,6 +77,8 @@ pub struct Annotate {
     pub output: PathBuf,
     /// Where to write the events, if anywhere.
     pub events: Option<PathBuf>,
+    /// What to write about the timeline.
+    pub timeline: TimelinePlan,
     /// Programme of a transport stream; the first when unset.
     pub program: Option<u32>,
     /// Everything else.
@@ -140,6 +146,21 @@ fn model_of(config: &Config, heads: Heads) -> anyhow::Result<(Model, Options)> {
     Ok((model, options))
 }
 
+impl Prepared {
+    /// Makes sure that the model can answer what a timeline is asked for.
+    ///
+    /// # Errors
+    /// When a head, the profile, or the label of the breaks is unknown.
+    pub fn check_timeline(&self, plan: &TimelinePlan) -> anyhow::Result<()> {
+        self.timekeeper(plan).map(|_| ())
+    }
+
+    fn timekeeper(&self, plan: &TimelinePlan) -> anyhow::Result<Option<Timekeeper>> {
+        let wanted = (!plan.is_empty()).then(|| plan.clone());
+        wanted.map(|plan| Timekeeper::new(plan, self.classifier.heads())).transpose()
+    }
+}
+
 /// Annotates a recording from end to end, calling `report` now and then.
 ///
 /// Whatever ends the run, frames already painted end up in a playable file
@@ -161,6 +182,7 @@ pub fn annotate(
     let (source, frames) = Source::open(&job.input, &options)?;
     let source = Arc::new(source);
     let events = job.events.as_ref().map(|path| EventLog::create(path, about)).transpose()?;
+    let timekeeper = prepared.timekeeper(&job.timeline)?;
 
     let (samples, from_compositor) = bounded(OUTSTANDING);
     let (annotations, from_analyst) = bounded(OUTSTANDING + 1);
@@ -180,6 +202,7 @@ pub fn annotate(
             path: temporary(&job.output),
             config: job.config.clone(),
             events,
+            timekeeper,
         },
         Arc::clone(&watch),
         samples,
@@ -371,6 +394,10 @@ fn finish(
         let _ = std::fs::remove_file(&part);
         bail!(reason.unwrap_or_else(|| format!("{}: no frame came", job.input.display())));
     }
+    let (timeline, timeline_result) = match composed.timekeeper {
+        Some(timekeeper) => timekeeper.finish(duration, &part, container),
+        None => (Vec::new(), Ok(())),
+    };
     std::fs::rename(&part, &job.output)
         .with_context(|| format!("cannot name the output {}", job.output.display()))?;
     let analysed = counters.analysed.load(Relaxed);
@@ -390,6 +417,8 @@ fn finish(
         reason,
         interrupted,
         classifier_failure,
+        timeline,
+        timeline_failure: timeline_result.err().map(|e| format!("{e:#}")),
     }))
 }
 

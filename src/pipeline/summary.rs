@@ -28,6 +28,10 @@ pub struct Summary {
     pub output: String,
     /// The events file.
     pub events: Option<String>,
+    /// The files about the timeline.
+    pub timeline: Vec<String>,
+    /// Why some of what was to be written about the timeline is missing.
+    pub timeline_failure: Option<String>,
     /// Frames decoded.
     pub frames_in: u64,
     /// Frames written.
@@ -81,6 +85,8 @@ pub(super) struct Facts<'a> {
     pub(super) reason: Option<String>,
     pub(super) interrupted: bool,
     pub(super) classifier_failure: Option<String>,
+    pub(super) timeline: Vec<String>,
+    pub(super) timeline_failure: Option<String>,
 }
 
 pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
@@ -103,6 +109,7 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         .iter()
         .find(|(is_audio, _)| *is_audio)
         .map_or_else(|| "none".to_owned(), |(_, track)| track.fate.clone());
+    let notes = notes(&facts);
     let to_us = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let (duration_s, wall_s) =
         (to_us(facts.duration.as_secs_f64()), to_us(facts.wall.as_secs_f64()));
@@ -110,6 +117,8 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         input: job.input.display().to_string(),
         output: job.output.display().to_string(),
         events: job.events.as_ref().map(|p| p.display().to_string()),
+        timeline: facts.timeline,
+        timeline_failure: facts.timeline_failure,
         frames_in: if facts.interrupted { facts.frames } else { source.frames_decoded() },
         frames_out: facts.encoded,
         frames_analysed: counters.analysed.load(Relaxed),
@@ -122,7 +131,7 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         audio,
         tracks: tracks.into_iter().map(|(_, track)| track).collect(),
         left_out: source.left_out(),
-        notes: notes(&facts),
+        notes,
         input_bytes: size_of(&job.input),
         output_bytes: size_of(&job.output),
         complete: facts.reason.is_none(),

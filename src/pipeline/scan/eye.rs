@@ -61,8 +61,8 @@ impl Eye {
         let question = |&index: &usize| {
             let head = &classifier.heads()[index];
             let mut labels = head.labels.clone();
-            if labels.len() == 1 {
-                labels.push("other".into());
+            if let [only] = &head.labels[..] {
+                labels.push(format!("not {only}").into());
             }
             let full_scale = if full_scale > 0.0 { full_scale } else { head.explain_scale };
             Question { index, name: head.name.clone(), labels, full_scale }
@@ -102,13 +102,12 @@ impl Eye {
             .map(|q| both(output.heads[q.index].probabilities.clone()))
             .collect();
         if let Some(focus) = self.focus.as_mut().filter(|_| counts) {
-            let (size, shrinker) = self.mean.get_or_insert_with(|| {
+            let (_, shrinker) = self.mean.get_or_insert_with(|| {
                 let size = fitted(frame.size(), frame.pixel_aspect(), MEAN_PX);
                 (size, Preprocessor::new(&InputSpec::new(size.width, size.height)))
             });
             let colours =
                 frame.with_picture(|p| shrinker.run(p)).map_err(|e| e.to_string())?;
-            let _ = size;
             for (q, focus) in self.questions.iter().zip(focus) {
                 let best = output.heads[q.index].ranked().first().copied();
                 let map = best.and_then(|class| output.map(Wanted { head: q.index, class }));

@@ -42,6 +42,8 @@ pub(super) struct Seen {
     pub(super) leads: Vec<(Pts, i64)>,
     /// Coded pictures, decoded ones, damaged ones.
     pub(super) counts: [u64; 3],
+    /// Frames per second, when the rate is constant and known.
+    pub(super) frame_rate: Option<f64>,
     /// Why the sound is not known.
     pub(super) sound_fault: Option<String>,
     /// Why the pass ended early.
@@ -173,6 +175,7 @@ impl<'a> Looker<'a> {
             self.pictures = PictureCues::every();
         }
         self.before = Some(end);
+        self.seen.frame_rate = self.seen.frame_rate.or(frame.frame_rate());
         self.seen.end = self.seen.end.max(end);
         let glimpse = frame.with_picture(|p| self.pictures.look(start, end, p))?;
         self.seen.picture_cues.extend(self.pictures.take());

@@ -15,18 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use super::{StopFlag, join, model_of, spawn};
+use super::timekeeper::{check_break, chosen, profile};
+use super::timeline_files::{TimelineFiles, TimelinePlan};
+use super::{StopFlag, join, model_of, spawn, write_whole};
 use crate::config::Config;
 use crate::frame::Pts;
 use crate::media::{self, Pick, SkimOptions};
 use crate::model::{Classifier, Heads, Model};
-use crate::names;
-use crate::timeline::report::{BoundaryLook, LabelLook};
+use crate::timeline::formats::{About, Format};
+use crate::timeline::report::{self, BoundaryLook, Download, LabelLook, Page};
 use crate::timeline::segmenter::Profile;
-use crate::timeline::{Cue, Segment};
+use crate::timeline::{Cue, Segment, Timeline};
 use eye::Eye;
 use look::{Pass, Seen, look};
 
@@ -35,23 +37,27 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often segments may send the scan back for a closer look.
 const ROUNDS: usize = 3;
 
+/// What is written about one recording.
+#[derive(Clone, Debug, Default)]
+pub struct ScanOutputs {
+    /// Cut lists and the like.
+    pub timeline: TimelinePlan,
+    /// The page with the evidence.
+    pub report: Option<PathBuf>,
+}
+
 /// Recordings to scan.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// The recordings.
-    pub inputs: Vec<PathBuf>,
-    /// Heads to segment; the model's first when empty.
-    pub heads: Vec<String>,
-    /// What segments are like.
-    pub profile: Profile,
+    /// The recordings, and what is written about each. Heads and profile are
+    /// those of the first one's timeline.
+    pub inputs: Vec<(PathBuf, ScanOutputs)>,
     /// Programme of a transport stream; the first when unset.
     pub program: Option<u32>,
     /// Look at every picture from the start.
     pub every_picture: bool,
     /// Recordings read at the same time.
     pub jobs: usize,
-    /// Keep stills and maps, for a report.
-    pub evidence: bool,
     /// Everything else; `analysis.fps` is the rate of the first look.
     pub config: Config,
 }
@@ -85,6 +91,8 @@ pub struct Recording {
     pub cues: Vec<Cue>,
     /// Where the last picture ends.
     pub duration: Pts,
+    /// Files written.
+    pub files: Vec<String>,
     /// From a stream time on, nanoseconds the recording's own time is ahead;
     /// one entry when it has no leap.
     pub leads: Vec<(Pts, i64)>,
@@ -131,6 +139,15 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(stop: &StopFlag) -> Self {
+        Self {
+            stop: Arc::clone(stop),
+            reached: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+        }
+    }
+
     fn part(&self) -> f64 {
         let (reached, total) = (self.reached.load(Relaxed), self.total.load(Relaxed));
         match (self.done.load(Relaxed), total) {
@@ -143,88 +160,82 @@ impl Watch {
 
 /// A scan with everything loaded that can be refused.
 pub struct ScanPlan {
-    job: Arc<Scan>,
-    model: Model,
+    shared: Arc<Shared>,
     eyes: Vec<Eye>,
 }
 
+/// What all threads of a scan need to know.
+struct Shared {
+    job: Scan,
+    model: Model,
+    profile: Profile,
+    profile_name: String,
+    stop: StopFlag,
+    watches: Vec<Watch>,
+}
+
 impl ScanPlan {
-    /// Name and version of the model, and the SHA-256 of its network.
+    /// Name and version of the model.
     pub fn model(&self) -> (&str, &str) {
-        (&self.model.spec.name, &self.model.spec.version)
+        let spec = &self.shared.model.spec;
+        (&spec.name, &spec.version)
     }
 }
 
-/// Loads a classifier for every thread and finds the heads.
+/// Loads a classifier for every thread and finds heads and profile; `stop` will
+/// end the scan.
 ///
 /// # Errors
-/// When the model or a head cannot be had.
-pub fn plan_scan(job: Scan) -> anyhow::Result<ScanPlan> {
+/// When one of them cannot be had, or does not fit.
+pub fn plan_scan(job: Scan, stop: &StopFlag) -> anyhow::Result<ScanPlan> {
     media::init()?;
+    let Some((_, ScanOutputs { timeline, .. })) = job.inputs.first() else {
+        bail!("there is nothing to scan");
+    };
     let (model, mut options) = model_of(&job.config, Heads::None)?;
-    let heads = heads_of(&model, &job.heads)?;
-    if job.evidence {
-        let named = heads.iter().map(|i| model.spec.heads[*i].name.clone());
+    let profile_name = timeline.profile.clone();
+    let profile = profile(&profile_name)?;
+    let first = Classifier::load(&model, &options)?;
+    let wanted = chosen(timeline, first.heads())?;
+    if timeline.needs_breaks {
+        check_break(timeline, &wanted)?;
+    }
+    let place = |name: &str| first.heads().iter().position(|h| *h.name == *name);
+    let heads: Vec<usize> = wanted.iter().filter_map(|h| place(&h.name)).collect();
+    let explained = job.inputs.iter().any(|(_, outputs)| outputs.report.is_some());
+    if explained {
+        let named = wanted.iter().map(|h| h.name.to_string());
         options.explain.heads = Heads::Named(named.collect());
     }
     let full_scale = job.config.explain.full_scale as f32;
-    let workers = job.jobs.clamp(1, job.inputs.len().max(1));
+    let workers = job.jobs.clamp(1, job.inputs.len());
+    let mut loaded = (!explained).then_some(first);
     let eye = |_| -> anyhow::Result<Eye> {
-        let classifier = Classifier::load(&model, &options)?;
+        let classifier = match loaded.take() {
+            Some(classifier) => classifier,
+            None => Classifier::load(&model, &options)?,
+        };
         Ok(Eye::new(classifier, model.spec.input, &heads, full_scale))
     };
     let eyes = (0..workers).map(eye).collect::<Result<_, _>>()?;
-    Ok(ScanPlan { job: Arc::new(job), model, eyes })
-}
-
-/// Places of the heads that are asked for; of the first one when none is.
-fn heads_of(model: &Model, asked: &[String]) -> anyhow::Result<Vec<usize>> {
-    let known = &model.spec.heads;
-    let mut found = Vec::new();
-    for name in asked {
-        let wanted = names::plain(name);
-        let at = known.iter().position(|h| names::plain(&h.name) == wanted);
-        let at = at.with_context(|| {
-            let list: Vec<&str> = known.iter().map(|h| h.name.as_str()).collect();
-            format!("{} has no head `{name}`; its heads are {}", model.spec.name, list.join(", "))
-        })?;
-        if !found.contains(&at) {
-            found.push(at);
-        }
-    }
-    if known.is_empty() {
-        bail!("{} answers no question", model.spec.name);
-    }
-    if found.is_empty() {
-        found.push(0);
-    }
-    Ok(found)
+    let watches = job.inputs.iter().map(|_| Watch::new(stop)).collect();
+    let stop = Arc::clone(stop);
+    Ok(ScanPlan { shared: Arc::new(Shared { job, model, profile, profile_name, stop, watches }), eyes })
 }
 
 /// Scans every recording; `done` gets each as it is finished, `report` is
 /// called now and then.
 ///
 /// # Errors
-/// When a thread cannot be started, or `done` refuses.
+/// When a thread cannot be started.
 pub fn scan(
     plan: ScanPlan,
-    stop: &StopFlag,
     report: &mut dyn FnMut(ScanProgress),
-    done: &mut dyn FnMut(Scanned) -> anyhow::Result<()>,
+    done: &mut dyn FnMut(Scanned),
 ) -> anyhow::Result<()> {
-    let ScanPlan { job, eyes, .. } = plan;
-    let count = job.inputs.len();
-    let watches: Arc<Vec<Watch>> = Arc::new(
-        (0..count)
-            .map(|_| Watch {
-                stop: Arc::clone(stop),
-                reached: AtomicU64::new(0),
-                total: AtomicU64::new(0),
-                done: AtomicBool::new(false),
-            })
-            .collect(),
-    );
-    let (give, take) = bounded(count.max(1));
+    let ScanPlan { shared, eyes } = plan;
+    let count = shared.job.inputs.len();
+    let (give, take) = bounded(count);
     for number in 0..count {
         // There is room for all.
         let _ = give.send(number);
@@ -233,17 +244,15 @@ pub fn scan(
     let (say, hear) = bounded(eyes.len());
     let mut threads = Vec::new();
     for (n, mut eye) in eyes.into_iter().enumerate() {
-        let (take, say) = (take.clone(), say.clone());
-        let (job, watches) = (Arc::clone(&job), Arc::clone(&watches));
+        let (take, say, shared) = (take.clone(), say.clone(), Arc::clone(&shared));
         let labour = move || {
             for number in take {
-                let watch = &watches[number];
-                if watch.stop.load(Relaxed) {
+                if shared.stop.load(Relaxed) {
                     break;
                 }
-                let outcome = scan_one(&job, &job.inputs[number], &mut eye, watch);
-                watch.done.store(true, Relaxed);
-                if say.send(Scanned { number, outcome: outcome.map_err(|e| format!("{e:#}")) }).is_err() {
+                let outcome = scan_one(&shared, number, &mut eye).map_err(|e| format!("{e:#}"));
+                shared.watches[number].done.store(true, Relaxed);
+                if say.send(Scanned { number, outcome }).is_err() {
                     break;
                 }
             }
@@ -252,32 +261,29 @@ pub fn scan(
     }
     drop(say);
     let mut finished = 0;
-    let mut result = Ok(());
     loop {
         match hear.recv_timeout(TICK) {
             Ok(scanned) => {
                 finished += 1;
-                if let Err(e) = done(scanned) {
-                    stop.store(true, Relaxed);
-                    result = Err(e);
-                }
+                done(scanned);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let part = watches.iter().map(Watch::part).sum::<f64>() / count.max(1) as f64;
+        let watches = &shared.watches;
+        let part = watches.iter().map(Watch::part).sum::<f64>() / count as f64;
         let reached = watches.iter().map(|w| w.reached.load(Relaxed)).sum::<u64>();
         report(ScanProgress { files: [finished, count], part, scanned_s: reached as f64 / 1e9 });
     }
-    for thread in threads {
-        join(thread)?;
-    }
-    result
+    threads.into_iter().try_for_each(join)
 }
 
-fn scan_one(job: &Scan, path: &Path, eye: &mut Eye, watch: &Watch) -> anyhow::Result<Recording> {
+fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Recording> {
     let begun = Instant::now();
-    eye.begin(job.evidence);
+    let Shared { job, profile, .. } = shared;
+    let ((path, outputs), watch) = (&job.inputs[number], &shared.watches[number]);
+    let evidence = outputs.report.is_some();
+    eye.begin(evidence);
     let fps = job.config.analysis.fps;
     let patience = Duration::from_secs_f64(job.config.limits.stall_timeout_s);
     let pass = |pick: Pick, sound: bool| Pass {
@@ -286,38 +292,90 @@ fn scan_one(job: &Scan, path: &Path, eye: &mut Eye, watch: &Watch) -> anyhow::Re
         fps,
         patience,
     };
-    let pick =
-        if job.every_picture { Pick::Every } else { Pick::Sparse { apart_s: 1.0 / fps } };
+    let pick = if job.every_picture { Pick::Every } else { Pick::Sparse { apart_s: 1.0 / fps } };
     let mut seen = look(&pass(pick, true), eye, watch)?;
-    let mut segments = rounds::segments(&eye.questions, &job.profile, &seen);
+    let mut segments = rounds::segments(&eye.questions, profile, &seen);
     let mut closely = Vec::new();
     if job.every_picture {
         closely.push((Pts(0), Pts(u64::MAX)));
     }
     for _ in 0..ROUNDS {
-        if seen.reason.is_some() {
-            break;
-        }
         let spans = rounds::doubtful(&segments, &seen, &closely);
-        if spans.is_empty() {
+        if seen.reason.is_some() || spans.is_empty() {
             break;
         }
         let closer = look(&pass(Pick::Within(spans.clone()), false), eye, watch)?;
         seen.reason = closer.reason.clone();
         rounds::refine(&mut seen, closer, &spans);
         closely.extend(spans);
-        segments = rounds::segments(&eye.questions, &job.profile, &seen);
+        segments = rounds::segments(&eye.questions, profile, &seen);
     }
     if seen.answers.is_empty() {
         bail!(nothing_seen(path, &seen));
     }
-    let boundaries = if job.evidence && seen.reason.is_none() {
+    let boundaries = if evidence && seen.reason.is_none() {
         stills::at_boundaries(&pass(Pick::Every, false), &segments, eye, watch)?
     } else {
         Vec::new()
     };
-    let labels = if job.evidence { stills::of_labels(eye) } else { Vec::new() };
-    Ok(sum_up(seen, segments, eye, (boundaries, labels), begun))
+    let labels = if evidence { stills::of_labels(eye) } else { Vec::new() };
+    let frame_rate = seen.frame_rate;
+    let mut recording = sum_up(seen, segments, eye, (boundaries, labels), begun);
+    write(shared, number, &mut recording, frame_rate)?;
+    Ok(recording)
+}
+
+/// Writes what was asked for about a recording.
+fn write(
+    shared: &Shared,
+    number: usize,
+    recording: &mut Recording,
+    frame_rate: Option<f64>,
+) -> anyhow::Result<()> {
+    let (path, outputs) = &shared.job.inputs[number];
+    let mut segments = recording.segments.clone();
+    // At the same time, in the order of the heads.
+    segments.sort_by_key(|s| s.start);
+    let duration = recording.duration;
+    // What comes after the end that was reached may move the last boundary.
+    let settled = match recording.reason {
+        Some(_) => segments.last().map_or(Pts(0), |s| s.start),
+        None => duration,
+    };
+    let mut files = TimelineFiles::new(outputs.timeline.clone(), frame_rate);
+    files.write(&segments, duration, settled)?;
+    recording.files = files.paths();
+    let Some(page) = &outputs.report else { return Ok(()) };
+    let about = About { frame_rate, ..outputs.timeline.about.clone() };
+    let timeline = Timeline { segments: &segments, duration, settled, about: &about };
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let downloads: Vec<Download> = Format::ALL
+        .into_iter()
+        .map(|format| Download {
+            name: format!("{stem}.{}", format.extension()),
+            text: format.write(&timeline),
+        })
+        .collect();
+    let spec = &shared.model.spec;
+    let html = report::html(&Page {
+        recording: &path.file_name().unwrap_or_default().to_string_lossy(),
+        model: &format!("{} {}", spec.name, spec.version),
+        profile: &shared.profile_name,
+        duration_s: duration.as_secs_f64(),
+        speed: duration.as_secs_f64() / recording.wall_s.max(1e-9),
+        heads: &recording.heads,
+        segments: &recording.segments,
+        cues: &recording.cues,
+        answers: &recording.answers,
+        boundaries: &recording.boundaries,
+        labels: &recording.labels,
+        no_heat: &recording.no_heat,
+        notes: &recording.notes,
+        downloads: &downloads,
+    });
+    write_whole(page, html)?;
+    recording.files.push(page.display().to_string());
+    Ok(())
 }
 
 fn nothing_seen(path: &Path, seen: &Seen) -> String {
@@ -362,6 +420,7 @@ fn sum_up(
         segments,
         cues,
         duration: seen.end,
+        files: Vec::new(),
         leads: seen.leads,
         heads: eye.questions.iter().map(|q| (q.name.clone(), q.labels.clone())).collect(),
         answers: seen.answers.into_iter().map(|a| (a.pts.as_secs_f64(), a.heads)).collect(),

@@ -1,16 +1,27 @@
 //! The as-run table: what was on when, by the clock of the channel. Must not
 //! know a file.
 
+use super::Timeline;
 use super::json::rounded;
 use super::read::{Error, Span, span};
 use super::time::{Origin, clock, millis, parse, seconds};
-use super::Timeline;
 use crate::timeline::CueKind;
 use crate::timeline::segment::Segment;
 
 const COLUMNS: [&str; 13] = [
-    "head", "label", "date", "start", "end", "duration", "start_s", "end_s", "duration_s",
-    "confidence", "margin", "start_cues", "end_cues",
+    "head",
+    "label",
+    "date",
+    "start",
+    "end",
+    "duration",
+    "start_s",
+    "end_s",
+    "duration_s",
+    "confidence",
+    "margin",
+    "start_cues",
+    "end_cues",
 ];
 
 pub(super) fn write(timeline: &Timeline<'_>) -> String {

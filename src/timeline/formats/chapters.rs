@@ -1,9 +1,9 @@
 //! Chapters: of the head that was segmented first, since chapters cannot
 //! overlap; and their text form, ffmpeg's `FFMETADATA1`. Must not know a file.
 
+use super::Timeline;
 use super::read::{Error, OPEN_END, Span, span};
 use super::time::millis;
-use super::Timeline;
 use crate::frame::Pts;
 
 /// A chapter, half open.

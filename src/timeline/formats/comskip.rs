@@ -10,9 +10,9 @@
 //! that stands there, so frames are counted at that one: at 23.976 frames per
 //! second, which becomes 2398, times would go wrong by 0.6 s an hour otherwise.
 
+use super::Timeline;
 use super::read::{BREAK, Error, Span, lines, span};
 use super::time::frames;
-use super::Timeline;
 use crate::frame::Pts;
 
 /// How the first line begins.
@@ -43,9 +43,11 @@ const PAIR: &str = "Comskip has the first and the last frame of a break there";
 pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
     let mut lines = lines(text);
     let (n, first) = lines.next().unwrap_or((1, ""));
-    let rate = first.strip_prefix(HEADER).and_then(|rest| match rest.split_whitespace().collect::<Vec<_>>()[..] {
-        [_, "FRAMES", "AT", rate] => rate.parse::<f64>().ok(),
-        _ => None,
+    let rate = first.strip_prefix(HEADER).and_then(|rest| {
+        match rest.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, "FRAMES", "AT", rate] => rate.parse::<f64>().ok(),
+            _ => None,
+        }
     });
     let rate = rate.filter(|r| (1.0..FASTEST).contains(r));
     let rate = rate.ok_or_else(|| Error::line(n, first, WANTED))? / 100.0;

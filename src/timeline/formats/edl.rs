@@ -25,7 +25,7 @@ impl std::str::FromStr for Action {
             "cut" | "0" => Ok(Self::Cut),
             "mute" | "1" => Ok(Self::Mute),
             "break" | "3" => Ok(Self::Break),
-            _ => Err(format!("{text:?} is no action of an edit decision list: cut, mute or break")),
+            _ => Err(format!("{text:?} is no action of an edit decision list: break, cut or mute")),
         }
     }
 }
@@ -38,9 +38,7 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
         Action::Mute => 1,
         Action::Break => 3,
     };
-    let line = |(start, end): (u64, u64)| {
-        format!("{} {} {action}\n", seconds(start), seconds(end))
-    };
+    let line = |(start, end): (u64, u64)| format!("{} {} {action}\n", seconds(start), seconds(end));
     apart(&timeline.breaks()).into_iter().map(line).collect()
 }
 

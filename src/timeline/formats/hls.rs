@@ -5,10 +5,10 @@
 //! recording is cut, on paper, where breaks begin and end: every part is the
 //! recording itself with a media fragment (`rec.ts#t=0.000,240.200`).
 
+use super::Timeline;
 use super::otio::url;
 use super::scte35::{Splice, hex, splices};
 use super::time::{WallTime, millis, seconds};
-use super::Timeline;
 use crate::frame::Pts;
 
 pub(super) fn write(timeline: &Timeline<'_>) -> String {
@@ -55,7 +55,9 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
 fn tags(splice: &Splice, all: &[Splice], zero: WallTime, label: &str) -> String {
     let mut text = date_range(splice, all, zero, label);
     match (splice.out, splice.duration) {
-        (true, Some(ns)) => text.push_str(&format!("#EXT-X-CUE-OUT:{}\n", seconds(millis(Pts(ns))))),
+        (true, Some(ns)) => {
+            text.push_str(&format!("#EXT-X-CUE-OUT:{}\n", seconds(millis(Pts(ns)))))
+        }
         (true, None) => text.push_str("#EXT-X-CUE-OUT\n"),
         (false, _) => text.push_str("#EXT-X-CUE-IN\n"),
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::{Error, OPEN_END, Span, lines, span};
 use super::Timeline;
+use super::read::{Error, OPEN_END, Span, lines, span};
 use crate::frame::Pts;
 
 /// Version of the contract; grows when a reader has to change.
@@ -107,7 +107,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
             // Other programs' lines need no type.
             Some("segment") | None => {
                 let label = known.label.ok_or_else(|| fault("it has no `label`"))?;
-                let start = known.start_s.and_then(at).ok_or_else(|| fault("it has no `start_s`"))?;
+                let start =
+                    known.start_s.and_then(at).ok_or_else(|| fault("it has no `start_s`"))?;
                 let end = known.end_s.and_then(at).ok_or_else(|| fault("it has no `end_s`"))?;
                 spans.push(span(n, head, &label, start, end)?);
             }

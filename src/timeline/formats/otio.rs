@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
+use super::Timeline;
 use super::json::rounded;
 use super::time::{Origin, frames};
-use super::Timeline;
 use crate::frame::Pts;
 
 pub(super) fn write(timeline: &Timeline<'_>) -> String {

@@ -5,8 +5,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::time::{millis, seconds};
 use super::Timeline;
+use super::time::{millis, seconds};
 use crate::frame::Pts;
 use crate::mpegts::{crc32, ticks_of};
 

@@ -81,7 +81,9 @@ fn the_text_of_every_format_is_this() {
          #EXT-X-DATERANGE:ID=\"break-240201\",CLASS=\"heatcast.commercial\",\
          START-DATE=\"1970-01-01T00:04:00.200Z\",PLANNED-DURATION=120.040,SCTE35-OUT=0xFC3025"
     ));
-    assert!(hls.contains("\n#EXT-X-CUE-OUT:120.040\n#EXTINF:120.040,\nrec%201.ts#t=240.200,360.240\n"));
+    assert!(
+        hls.contains("\n#EXT-X-CUE-OUT:120.040\n#EXTINF:120.040,\nrec%201.ts#t=240.200,360.240\n")
+    );
     assert!(hls.contains("END-DATE=\"1970-01-01T00:06:00.240Z\",DURATION=120.040,SCTE35-IN=0xFC"));
     assert!(hls.ends_with("#EXT-X-ENDLIST\n"), "{hls}");
 }
@@ -147,9 +149,8 @@ fn what_is_written_reads_back_within_the_formats_resolution() {
     ] {
         let text = written(format, &segments, &about());
         let back = read(&text, "").unwrap_or_else(|e| panic!("{format:?}: {e}"));
-        let survives = |s: &&Segment| {
-            format == Format::Segments || s.end.0 - s.start.0 >= 2 * resolution_ns
-        };
+        let survives =
+            |s: &&Segment| format == Format::Segments || s.end.0 - s.start.0 >= 2 * resolution_ns;
         let wanted = segments.iter().filter(|s| !only_breaks || &*s.label == "commercial");
         let wanted: Vec<_> = wanted.filter(survives).collect();
         // What was too short to be written may be missing, no more.
@@ -202,7 +203,8 @@ fn kodi_and_this_reader_agree_on_lists_of_others() {
 fn comskips_own_list_is_read_at_its_rate() {
     let text = "FILE PROCESSING COMPLETE  12032 FRAMES AT  2997\n-------------------\n899\t2697\n5994 7193\n";
     let spans = read(text, "rec.txt").unwrap();
-    let times: Vec<_> = spans.iter().map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect();
+    let times: Vec<_> =
+        spans.iter().map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect();
     assert!((times[0].0 - 29.997).abs() < 0.001 && (times[0].1 - 89.99).abs() < 0.001);
     assert!((times[1].0 - 200.0).abs() < 1e-6, "{times:?}");
     assert_eq!(kodi::comskip(text).0[1], (200_000, 240_006, 3));
@@ -235,10 +237,7 @@ fn events_are_stretches_from_the_first_of_a_class_to_the_next_of_another() {
     let whole = breaks(&spans, BREAK).unwrap();
     assert_eq!(
         whole,
-        [
-            Break { start: at(0.5), end: at(1.5) },
-            Break { start: at(2.0), end: Pts(u64::MAX) }
-        ]
+        [Break { start: at(0.5), end: at(1.5) }, Break { start: at(2.0), end: Pts(u64::MAX) }]
     );
     // With its last line, the end is known.
     let end = r#"{"type":"end","duration_s":3.25}"#.to_owned();
@@ -272,7 +271,11 @@ fn what_cannot_be_read_is_named_with_its_line() {
         ("nan 2 3", "", "line 1 is"),
         ("{\"type\":\"header\"}\n{oops", "", "line 2 is neither an event nor a segment"),
         ("{\"type\":\"segment\",\"label\":\"x\",\"start_s\":1}", "", "it has no `end_s`"),
-        ("{\"type\":\"segment\",\"label\":\"x\",\"start_s\":-1,\"end_s\":2}", "", "it has no `start_s`"),
+        (
+            "{\"type\":\"segment\",\"label\":\"x\",\"start_s\":-1,\"end_s\":2}",
+            "",
+            "it has no `start_s`",
+        ),
         ("FILE PROCESSING COMPLETE\n", "a.txt", "FRAMES AT"),
         ("FILE PROCESSING COMPLETE 1 FRAMES AT 0\n", "", "FRAMES AT"),
         ("FILE PROCESSING COMPLETE 1 FRAMES AT 2500\n5 x\n", "", "line 2 is \"5 x\""),
@@ -328,12 +331,9 @@ fn a_live_timeline_says_what_may_still_change() {
 
 #[test]
 fn the_break_may_be_any_label_and_players_may_be_asked_to_cut() {
-    let segments = [
-        segment("action", "action", 0.0, 12.0),
-        segment("action", "non_action", 12.0, 30.0),
-    ];
-    let about =
-        About { break_label: "Non_Action".to_owned(), action: Action::Cut, ..about() };
+    let segments =
+        [segment("action", "action", 0.0, 12.0), segment("action", "non_action", 12.0, 30.0)];
+    let about = About { break_label: "Non_Action".to_owned(), action: Action::Cut, ..about() };
     assert_eq!(written(Format::Edl, &segments, &about), "12.000 30.000 0\n");
 }
 

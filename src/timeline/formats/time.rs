@@ -82,7 +82,8 @@ impl FromStr for Timecode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no timecode; write it as HH:MM:SS:FF, e.g. 10:00:00:00");
+        let fault =
+            || format!("{text:?} is no timecode; write it as HH:MM:SS:FF, e.g. 10:00:00:00");
         let drop = text.contains(';');
         let fields: Vec<u64> = text
             .split([':', ';'])
@@ -112,7 +113,7 @@ impl Timecode {
     fn frame(self, rate: f64) -> u64 {
         let (dropped, base) = self.counting(rate);
         let minutes = self.seconds / 60;
-        self.seconds * base + self.frames - dropped * (minutes - minutes / 10).min(self.seconds * base)
+        self.seconds * base + self.frames - dropped * (minutes - minutes / 10)
     }
 
     /// The timecode of the frame that is shown `after` this one; hours go beyond 24.

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Timeline;
 use super::json::{self, rounded};
 use super::read::{Error, Span, lines, span};
 use super::time::{clock, millis, parse};
-use super::Timeline;
 
 #[derive(Serialize)]
 struct Payload<'a> {
@@ -34,7 +34,12 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
             .replace('>', "\\u003e");
         let (start, end) = (millis(s.start), millis(s.end));
         if start < end {
-            text.push_str(&format!("\n{}\n{} --> {}\n{payload}\n", i + 1, clock(start), clock(end)));
+            text.push_str(&format!(
+                "\n{}\n{} --> {}\n{payload}\n",
+                i + 1,
+                clock(start),
+                clock(end)
+            ));
         }
     }
     text
