@@ -72,6 +72,19 @@ impl MediaClock {
         u64::try_from(raw + self.epochs[epoch].offset).ok().map(Pts)
     }
 
+    /// Where the repaired splices lie: from a stream time on, how many
+    /// nanoseconds the raw time is ahead of the stream time. The first entry
+    /// stands for the start.
+    pub fn leads(&self) -> Vec<(Pts, i64)> {
+        let lead = |e: &Epoch| {
+            let start = u64::try_from(e.raw.saturating_add(e.offset)).unwrap_or(0);
+            (Pts(start), -e.offset)
+        };
+        let mut leads: Vec<_> = self.epochs.iter().map(lead).collect();
+        leads.sort_by_key(|(start, _)| *start);
+        leads
+    }
+
     /// How many splices were repaired so far.
     pub fn repairs(&self) -> usize {
         self.epochs.len() - 1
@@ -110,6 +123,22 @@ mod tests {
         assert_eq!(clock.map(1, 8 * S - 100_000_000, FRAME), Some(Pts(7_900_000_000)));
         assert_eq!(clock.map(1, day + 20_000_000, FRAME), Some(Pts(8_020_000_000)));
         assert_eq!(clock.repairs(), 1);
+    }
+
+    #[test]
+    fn raw_times_can_be_told_from_stream_times() {
+        let mut clock = MediaClock::default();
+        clock.map(0, 8 * S, FRAME);
+        clock.map(0, 90_000 * S, FRAME);
+        clock.map(0, 90_010 * S, FRAME);
+        let leads = clock.leads();
+        let raw = |pts: Pts| {
+            let (_, lead) = leads.iter().rfind(|(start, _)| *start <= pts).unwrap();
+            pts.0 as i64 + lead
+        };
+        assert_eq!(raw(Pts(8 * S as u64)), 8 * S);
+        assert_eq!(raw(Pts(8 * S as u64 + FRAME)), 90_000 * S);
+        assert_eq!(raw(Pts(18 * S as u64 + FRAME)), 90_010 * S);
     }
 
     #[test]

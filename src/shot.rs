@@ -119,6 +119,35 @@ impl Change {
     }
 }
 
+/// What is remembered of a picture to compare it with a later one.
+#[derive(Clone)]
+pub struct Glance(Box<Thumbnail>);
+
+impl std::fmt::Debug for Glance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Glance").finish_non_exhaustive()
+    }
+}
+
+impl Glance {
+    /// A glance at a picture.
+    pub fn of(picture: &Picture<'_>) -> Self {
+        Self(Box::new(Thumbnail::of(picture)))
+    }
+
+    /// Mean change of luma, in levels of 0..255.
+    pub fn difference(&self, other: &Self) -> f32 {
+        mean_difference(&self.0.luma, &other.0.luma)
+    }
+
+    /// True when `before`, shown up to some seconds earlier, is of another
+    /// scene. Says nothing about what happened in between.
+    pub fn is_another_scene(&self, before: &Self) -> bool {
+        self.0.change_since(&before.0).is_cut(Change::default())
+            && self.0.likeness(&before.0) < SAME_SCENE
+    }
+}
+
 /// Finds the first frame of every shot.
 #[derive(Clone, Default)]
 pub struct ShotDetector {

@@ -199,7 +199,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 10] = [
+    let verbs: [&[&str]; 11] = [
         &[],
         &["annotate"],
         &["doctor"],
@@ -209,6 +209,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
         &["model", "check"],
         &["model", "inspect"],
         &["model", "learn"],
+        &["scan"],
         &["score"],
     ];
     let known = verbs.map(help).concat();

@@ -11,6 +11,7 @@ mod faithful;
 mod learn;
 mod model;
 mod progress;
+mod scan;
 mod score;
 mod serve;
 mod timeline_args;
@@ -63,6 +64,8 @@ enum Verb {
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
     Eval(Box<eval::Args>),
+    /// Find programme, breaks and other segments of recordings, fast
+    Scan(Box<scan::Args>),
     /// Tell how well timelines agree with the truth
     Score(Box<score::Args>),
     /// List, check and teach models
@@ -139,6 +142,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Serve(args) => serve::run(&args, cli.quiet),
         Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Scan(args) => scan::run(&args, cli.quiet),
         Verb::Score(args) => score::run(*args, cli.quiet),
         Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),

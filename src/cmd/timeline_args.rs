@@ -30,7 +30,7 @@ pub(super) struct TimelineArgs {
     #[arg(long, value_name = "FILE")]
     vtt: Option<PathBuf>,
     /// Segments, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "jsonl")]
     segments: Option<PathBuf>,
     /// As-run table
     #[arg(long, value_name = "FILE")]
@@ -74,6 +74,22 @@ impl TimelineArgs {
     /// # Errors
     /// When a flag's value makes no sense, or is not used.
     pub(super) fn plan(&self, media: &Path) -> anyhow::Result<TimelinePlan> {
+        let plan = self.plan_if_any(media)?;
+        if plan.is_empty()
+            && let Some(flag) = self.idle()
+        {
+            bail!(
+                "{flag} changes nothing without a file about the timeline; add --timeline DIR or one of its formats"
+            );
+        }
+        Ok(plan)
+    }
+
+    /// The same where segments are of use without a file.
+    ///
+    /// # Errors
+    /// When a flag's value makes no sense.
+    pub(super) fn plan_if_any(&self, media: &Path) -> anyhow::Result<TimelinePlan> {
         let mut plan = TimelinePlan {
             heads: self.segment.clone(),
             profile: self.profile.clone().unwrap_or_else(|| "default".to_owned()),
@@ -96,14 +112,12 @@ impl TimelineArgs {
                 plan.files.push((format, folder.join(format!("{stem}.{}", format.extension()))));
             }
         }
-        if plan.is_empty()
-            && let Some(flag) = self.idle()
-        {
-            bail!(
-                "{flag} changes nothing without a file about the timeline; add --timeline DIR or one of its formats"
-            );
-        }
         Ok(plan)
+    }
+
+    /// A flag that names one file, which one recording alone can have.
+    pub(super) fn names_one_file(&self) -> bool {
+        self.named().next().is_some()
     }
 
     fn named(&self) -> impl Iterator<Item = (Format, &PathBuf)> {

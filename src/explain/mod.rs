@@ -7,12 +7,14 @@
 //! [`MapSmoother`] calms. Both start afresh at every shot.
 
 mod area;
+mod attention;
 mod choice;
 mod method;
 mod scale;
 mod smooth;
 
 pub use area::{Area, attended_area};
+pub use attention::Focus;
 pub use choice::{ClassChoice, NoSuchIndex, UnknownClass, choose, choose_index, choose_several};
 pub use method::{
     FeatureLayout, Method, MethodChoice, Methods, Seed, UnknownMethod, UnknownMethods,

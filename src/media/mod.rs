@@ -5,8 +5,11 @@
 
 mod elements;
 mod frame;
+mod gop;
 mod live;
+mod loudness;
 mod output;
+mod skim;
 mod source;
 mod track;
 mod ts_times;
@@ -16,8 +19,10 @@ use std::time::Duration;
 
 pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
+pub use gop::Pick;
 pub use live::*;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
+pub use skim::{Skim, SkimOptions};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
 

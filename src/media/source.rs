@@ -33,7 +33,7 @@ const COMPRESSED_BYTES: u32 = 6 << 20;
 /// Decoded frames that may wait for the compositor.
 const DECODED_FRAMES: usize = 1;
 
-const NO_FRAME: &str =
+pub(super) const NO_FRAME: &str =
     "no frame could be decoded; the video is damaged or holds no complete picture to start from";
 
 /// What to take from a recording.
@@ -307,7 +307,7 @@ pub(super) fn kind_of(caps: &gst::Caps) -> String {
 }
 
 /// The type of the file by its content.
-fn container_caps(path: &Path) -> Result<gst::Caps, Error> {
+pub(super) fn container_caps(path: &Path) -> Result<gst::Caps, Error> {
     let pipeline = gst::Pipeline::new();
     let filesrc = make("filesrc")?;
     filesrc.set_property("location", path);

@@ -297,7 +297,7 @@ fn essence(caps: &gst::Caps) -> gst::Caps {
 /// Some broadcasters' tables call AAC or AC-3 an MPEG audio layer. They are told
 /// apart by the sync word: an ADTS header has layer 0, which MPEG audio has not
 /// (ISO/IEC 13818-7, 6.2); AC-3 starts with 0x0B77 (ETSI TS 102 366, 4.4.1).
-fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Caps {
+pub(super) fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Caps {
     let claims_mpeg_audio = caps.structure(0).is_some_and(|s| {
         s.name() == "audio/mpeg" && s.get::<i32>("mpegversion").is_ok_and(|v| v == 1)
     });

@@ -13,6 +13,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::clock::MediaClock;
+use crate::frame::Pts;
 use crate::mpegts::{PesTimes, unwrap};
 use crate::sync_cell::Locked;
 
@@ -26,8 +27,10 @@ const TOGETHER: i64 = 10 * 90_000;
 const USUAL_LENGTH: i64 = 40_000_000;
 
 /// The times of one file, for all its tracks.
+#[derive(Debug)]
 pub(super) struct TsTimes(Locked<State>);
 
+#[derive(Debug)]
 struct State {
     times: PesTimes<File>,
     clock: MediaClock,
@@ -37,7 +40,7 @@ struct State {
     lanes: Vec<Lane>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Lane {
     pid: u16,
     is_video: bool,
@@ -54,6 +57,11 @@ impl TsTimes {
         let times = PesTimes::new(File::open(path)?);
         let state = State { times, clock: MediaClock::default(), base: None, lanes: Vec::new() };
         Ok(Self(Locked::new(state)))
+    }
+
+    /// As [`MediaClock::leads`], for the recording's own timestamps.
+    pub(super) fn leads(&self) -> Vec<(Pts, i64)> {
+        self.0.lock().clock.leads()
     }
 
     /// Corrects everything that leaves through `pad`, whose name ends in its

@@ -27,6 +27,7 @@ mod live;
 mod outputs;
 mod picture_files;
 mod pictures;
+mod scan;
 mod scoring;
 mod summary;
 mod teach;
@@ -60,6 +61,7 @@ pub use picture_files::read_still;
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
+pub use scan::{Recording, Scan, ScanOutputs, ScanPlan, ScanProgress, Scanned, plan_scan, scan};
 pub use scoring::{Score, ScoreInputs, ScorePlan, Scored, ScoredFile, plan_score};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
@@ -149,6 +151,18 @@ fn load_classifier(
     heads: Heads,
     method: MethodChoice,
 ) -> anyhow::Result<(Model, Classifier)> {
+    let (model, options) = model_of(config, heads, method)?;
+    let classifier = Classifier::load(&model, &options)?;
+    Ok((model, classifier))
+}
+
+/// The model a configuration names, and how it is to be run to explain `heads`
+/// by `method`.
+fn model_of(
+    config: &Config,
+    heads: Heads,
+    method: MethodChoice,
+) -> anyhow::Result<(Model, Options)> {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let labels = given(&config.model.labels).map(PathBuf::from);
     let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
@@ -166,8 +180,7 @@ fn load_classifier(
             layout: config.explain.layout.parse().ok(),
         },
     };
-    let classifier = Classifier::load(&model, &options)?;
-    Ok((model, classifier))
+    Ok((model, options))
 }
 
 impl Prepared {

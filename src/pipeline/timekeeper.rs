@@ -102,7 +102,7 @@ impl Timekeeper {
     }
 }
 
-fn profile(name: &str) -> anyhow::Result<Profile> {
+pub(super) fn profile(name: &str) -> anyhow::Result<Profile> {
     if Path::new(name).extension().is_none_or(|e| e != "toml") {
         return Ok(Profile::named(name)?);
     }
@@ -112,7 +112,7 @@ fn profile(name: &str) -> anyhow::Result<Profile> {
 }
 
 /// The heads to be segmented, in the order they were named.
-fn chosen<'a>(plan: &TimelinePlan, heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
+pub(super) fn chosen<'a>(plan: &TimelinePlan, heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
     if plan.heads.is_empty() {
         return Ok(heads.first().into_iter().collect());
     }
@@ -132,7 +132,7 @@ fn chosen<'a>(plan: &TimelinePlan, heads: &'a [Head]) -> anyhow::Result<Vec<&'a 
 }
 
 /// A list of breaks that never holds one is a mistake.
-fn check_break(plan: &TimelinePlan, heads: &[&Head]) -> anyhow::Result<()> {
+pub(super) fn check_break(plan: &TimelinePlan, heads: &[&Head]) -> anyhow::Result<()> {
     let wanted = names::plain(&plan.about.break_label);
     let labels = || heads.iter().flat_map(|h| &h.labels).map(|l| (names::plain(l), l));
     if labels().any(|(label, _)| label == wanted) {

@@ -3,8 +3,10 @@
 //! Called by the pipeline; must not know where the lines go.
 
 pub mod cue;
+pub mod cues;
 pub mod events;
 pub mod formats;
+pub mod report;
 pub mod score;
 pub mod segment;
 pub mod segmenter;

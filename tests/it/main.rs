@@ -25,6 +25,8 @@ mod looks;
 mod onnx;
 mod packages;
 mod pictures;
+mod recordings;
+mod scan;
 mod score;
 mod segmenter;
 mod timeline;

@@ -1,0 +1,194 @@
+//! Decodes the first sound track of a recording, only to tell how loud it is:
+//!
+//! ```text
+//! appsrc - parser - decoder - audioconvert - appsink (F32LE, as many channels as there are)
+//! ```
+//!
+//! It runs in a pipeline of its own, so that a fault in the sound ends the
+//! sound alone.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use super::Error;
+use super::elements::{add_chain, audio_decoder_for, codec_name, make, packet_source, parser_for};
+use super::source::{capsfilter, running_time};
+use super::track::correct_caps;
+use crate::clock::MediaClock;
+use crate::frame::Pts;
+use crate::sync_cell::Locked;
+use crate::timeline::cues::{Level, peaks};
+
+/// Bytes of packets that may wait for the decoder.
+const WAITING_BYTES: u64 = 4 << 20;
+/// Stretches of sound per second that are told apart.
+const WINDOWS_PER_S: usize = 100;
+/// The clock's number for the sound; pictures have 0.
+const LANE: usize = 1;
+
+/// A sound track on its way to numbers.
+#[derive(Debug)]
+pub(super) struct Loudness {
+    chain: Locked<Option<Chain>>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    levels: Locked<Option<Sender<Vec<Level>>>>,
+    fault: Locked<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    pipeline: gst::Pipeline,
+    input: gst_app::AppSrc,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl State {
+    fn fail(&self, why: &str) {
+        self.fault.lock().get_or_insert_with(|| why.trim_end_matches('.').to_owned());
+        self.levels.take();
+    }
+}
+
+impl Loudness {
+    pub(super) fn new(levels: Sender<Vec<Level>>) -> Self {
+        let state = State { levels: Locked::new(Some(levels)), fault: Locked::default() };
+        Self { chain: Locked::default(), state: Arc::new(state) }
+    }
+
+    /// Why it can no longer be heard, if so.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.state.fault.lock().clone()
+    }
+
+    /// Takes a packet from the demultiplexer; never fails.
+    pub(super) fn push(&self, sample: &gst::Sample, clock: &Locked<MediaClock>) {
+        let Some(packet) = sample.buffer() else { return };
+        if self.state.levels.lock().is_none() {
+            return;
+        }
+        let mut buffer = packet.copy();
+        let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
+        let raw = packet.pts().and_then(|pts| running_time(sample, pts));
+        let pts = match raw.map(|raw| clock.lock().map(LANE, raw, length)) {
+            // Before the start of the stream.
+            Some(None) => return,
+            Some(Some(pts)) => Some(gst::ClockTime::from_nseconds(pts.0)),
+            None => None,
+        };
+        let meta = buffer.make_mut();
+        meta.set_dts(None);
+        meta.set_pts(pts);
+        let input = {
+            let mut chain = self.chain.lock();
+            if chain.is_none() {
+                let caps = sample.caps_owned().unwrap_or_else(gst::Caps::new_empty);
+                match build(&self.state, &correct_caps(caps, packet)) {
+                    Ok(built) => *chain = Some(built),
+                    Err(error) => return self.state.fail(&error.to_string()),
+                }
+            }
+            chain.as_ref().map(|c| c.input.clone())
+        };
+        if let Some(input) = input {
+            // A refused packet means the chain has failed; its bus says why.
+            let _ = input.push_buffer(buffer);
+        }
+    }
+
+    /// Marks the end of the track.
+    pub(super) fn end(&self) {
+        match &*self.chain.lock() {
+            Some(chain) => {
+                let _ = chain.input.end_of_stream();
+            }
+            None => {
+                self.state.levels.take();
+            }
+        }
+    }
+
+    /// Ends at once; a packet that waits is let go.
+    pub(super) fn stop(&self) {
+        self.state.levels.take();
+        let pipeline = self.chain.lock().as_ref().map(|c| c.pipeline.clone());
+        if let Some(pipeline) = pipeline {
+            let _ = pipeline.set_state(gst::State::Null);
+        }
+    }
+}
+
+fn build(state: &Arc<State>, caps: &gst::Caps) -> Result<Chain, Error> {
+    let input = packet_source(caps, WAITING_BYTES);
+    let mut chain: Vec<gst::Element> = vec![input.clone().upcast()];
+    if caps.structure(0).is_none_or(|s| s.name() != "audio/x-raw") {
+        let codec = codec_name(caps);
+        chain.extend(parser_for(caps));
+        chain.push(audio_decoder_for(caps).ok_or(Error::NoDecoder { codec })?);
+    }
+    let samples = gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("layout", "interleaved")
+        .build();
+    let output = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(8).build();
+    chain.extend([make("audioconvert")?, capsfilter(&samples)?, output.clone().upcast()]);
+    let pipeline = gst::Pipeline::new();
+    add_chain(&pipeline, &chain.iter().collect::<Vec<_>>())?;
+    let (on_sound, on_eos) = (Arc::clone(state), Arc::clone(state));
+    output.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let sender = on_sound.levels.lock().clone().ok_or(gst::FlowError::Eos)?;
+                let levels = levels_of(&sample).unwrap_or_default();
+                sender.send(levels).map_err(|_| gst::FlowError::Eos)?;
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .eos(move |_| {
+                on_eos.levels.take();
+            })
+            .build(),
+    );
+    let on_error = Arc::clone(state);
+    pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
+        if let gst::MessageView::Error(e) = message.view() {
+            on_error.fail(&e.error().to_string());
+        }
+        gst::BusSyncReply::Drop
+    });
+    pipeline
+        .set_state(gst::State::Playing)
+        .map_err(|e| Error::pipeline("starting the sound track", e))?;
+    Ok(Chain { pipeline, input })
+}
+
+fn levels_of(sample: &gst::Sample) -> Option<Vec<Level>> {
+    let (buffer, caps) = (sample.buffer()?, sample.caps()?.structure(0)?);
+    let rate = usize::try_from(caps.get::<i32>("rate").ok()?).ok().filter(|r| *r > 0)?;
+    let channels = u32::try_from(caps.get::<i32>("channels").ok()?).ok()?;
+    let start = buffer.pts()?.nseconds();
+    let data = buffer.map_readable().ok()?;
+    let samples: Vec<f32> =
+        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let at = |frame: usize| Pts(start + frame as u64 * 1_000_000_000 / rate as u64);
+    let window = (rate / WINDOWS_PER_S).max(1);
+    let levels = peaks(&samples, channels as usize, window).map(|(first, frames, peak)| Level {
+        start: at(first),
+        end: at(first + frames),
+        peak,
+        channels,
+    });
+    Some(levels.collect())
+}

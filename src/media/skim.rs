@@ -1,0 +1,608 @@
+//! Reads a recording fast: all its compressed data, but only some of its
+//! pictures are decoded, and of the sound only its loudness is kept.
+//!
+//! ```text
+//! filesrc - demuxer -+- queue - parser - appsink ─ choice ─ appsrc - decoder - ... - appsink ─▶ frames
+//!                    +- appsink ─ loudness ─▶ levels
+//! ```
+//!
+//! Three pipelines, so that each can be ended alone: reading, pictures, sound.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::elements::{
+    add_chain, codec_name, demuxer_for, make, packet_source, parser_for, video_decoder_for,
+};
+use super::gop::{Chooser, Fate, Pick, Unit, is_reference};
+use super::loudness::Loudness;
+use super::source::{
+    NO_FRAME, capsfilter, container_caps, describe_io, is_video, kind_of, link, progressive_i420,
+    running_time, sentence, sink_silently, start,
+};
+use super::ts_times::TsTimes;
+use super::{Error, Frame};
+use crate::clock::MediaClock;
+use crate::frame::{Pts, Size};
+use crate::sync_cell::Locked;
+use crate::timeline::cues::Level;
+
+/// Compressed video that may wait for the choice, in bytes.
+const COMPRESSED_BYTES: u32 = 6 << 20;
+/// Bytes of chosen pictures that may wait for the decoder.
+const CHOSEN_BYTES: u64 = 2 << 20;
+/// Frames that may wait for whoever looks at them.
+const FRAMES: usize = 8;
+/// Packets of sound whose levels may wait.
+const LEVELS: usize = 64;
+/// A group is chosen from when it holds so much, even if it goes on.
+const GROUP_BYTES: usize = 64 << 20;
+/// The same in pictures.
+const GROUP_UNITS: usize = 3000;
+/// Nanoseconds by which a decoder may move a picture.
+const SLACK: u64 = 1_000_000;
+
+/// What to take from a recording.
+#[derive(Clone, Debug)]
+pub struct SkimOptions {
+    /// Programme (service) of a transport stream; the first when unset.
+    pub program: Option<u32>,
+    /// Which pictures.
+    pub pick: Pick,
+    /// Whether the sound is listened to.
+    pub sound: bool,
+}
+
+/// What the streaming threads share.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    clock: Locked<MediaClock>,
+    ts_times: Option<Arc<TsTimes>>,
+    frames: Locked<Option<Sender<Frame>>>,
+    levels: Locked<Option<Sender<Vec<Level>>>>,
+    loudness: Locked<Option<Arc<Loudness>>>,
+    pictures: Locked<Option<gst::Pipeline>>,
+    /// Times of the pictures to be handed on; `None` for all.
+    wanted: Option<Locked<BTreeSet<u64>>>,
+    failure: Locked<Option<String>>,
+    has_video: AtomicBool,
+    coded: AtomicU64,
+    decoded: AtomicU64,
+    damaged: AtomicU64,
+    reached: AtomicU64,
+    last_pts: AtomicU64,
+}
+
+impl Shared {
+    fn fail(&self, why: String) {
+        self.failure.lock().get_or_insert(why);
+        self.frames.take();
+        self.levels.take();
+        let loudness = self.loudness.lock().clone();
+        if let Some(loudness) = loudness {
+            loudness.end();
+        }
+    }
+
+    /// Turns an element's error into a sentence about the file.
+    fn explain(&self, error: &gst::message::Error) -> String {
+        let path = self.path.display();
+        let text = error.error().to_string();
+        let debug = error.debug().unwrap_or_default();
+        let detail = sentence(&text, debug.lines().last().unwrap_or_default());
+        if self.decoded.load(Relaxed) > 0 {
+            return format!("{path}: cannot be read on: {detail}");
+        }
+        if !self.has_video.load(Relaxed) && self.loudness.lock().is_some() {
+            return self.without_video();
+        }
+        if text.contains("No valid frames") {
+            return format!("{path}: {NO_FRAME}");
+        }
+        format!("{path}: no video could be read: {detail}")
+    }
+
+    fn without_video(&self) -> String {
+        format!("{}: no video track; there is nothing to look at", self.path.display())
+    }
+}
+
+/// A recording being skimmed.
+#[derive(Debug)]
+pub struct Skim {
+    reading: gst::Pipeline,
+    shared: Arc<Shared>,
+}
+
+impl Skim {
+    /// Opens `path` and starts. Both queues close at the end, whatever ended
+    /// it; [`Skim::failure`] tells. They must be emptied side by side.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no recording.
+    pub fn open(
+        path: &Path,
+        options: &SkimOptions,
+    ) -> Result<(Self, Receiver<Frame>, Receiver<Vec<Level>>), Error> {
+        let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
+        let meta = std::fs::metadata(path).map_err(|e| not(describe_io(&e)))?;
+        if meta.is_dir() {
+            return Err(not("is a folder; name the recordings in it".to_owned()));
+        }
+        if meta.is_file() && meta.len() == 0 {
+            return Err(not("is empty; there is nothing to scan".to_owned()));
+        }
+        std::fs::File::open(path).map_err(|e| not(describe_io(&e)))?;
+        let container = container_caps(path)?;
+        let filesrc = make("filesrc")?;
+        filesrc.set_property("location", path);
+        let bare = is_video(&container);
+        let demuxer = if bare {
+            None
+        } else {
+            let unknown = || not(format!("is {}, which Heatcast cannot read", kind_of(&container)));
+            Some(demuxer_for(&container).ok_or_else(unknown)?)
+        };
+        let is_ts =
+            demuxer.as_ref().and_then(|d| d.factory()).is_some_and(|f| f.name() == "tsdemux");
+        let (frames, frames_out) = bounded(FRAMES);
+        let (levels, levels_out) = bounded(LEVELS);
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            clock: Locked::default(),
+            ts_times: if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None },
+            frames: Locked::new(Some(frames)),
+            levels: Locked::new(options.sound.then_some(levels)),
+            loudness: Locked::default(),
+            pictures: Locked::default(),
+            wanted: (options.pick != Pick::Every).then(Locked::default),
+            failure: Locked::default(),
+            has_video: AtomicBool::new(false),
+            coded: AtomicU64::new(0),
+            decoded: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
+            last_pts: AtomicU64::new(0),
+        });
+        let reading = gst::Pipeline::new();
+        watch_reading(&reading, &shared)?;
+        let skim = Self { reading: reading.clone(), shared: Arc::clone(&shared) };
+        match demuxer {
+            None => {
+                reading.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
+                let pad = filesrc.static_pad("src").ok_or(Error::Map)?;
+                add_pictures(&reading, &pad, &container, &shared, &options.pick)?;
+            }
+            Some(demuxer) => {
+                if let Some(program) = options.program {
+                    if !demuxer.has_property("program-number") {
+                        return Err(not("holds no programmes; leave --program out".to_owned()));
+                    }
+                    let number = i32::try_from(program).unwrap_or(i32::MAX);
+                    demuxer.set_property("program-number", number);
+                }
+                add_chain(&reading, &[&filesrc, &demuxer])?;
+                connect(&reading, &demuxer, &shared, options.clone());
+            }
+        }
+        let started = reading.set_state(gst::State::Playing);
+        started.map_err(|_| {
+            let why = shared.failure.take();
+            let prefix = format!("{}: ", path.display());
+            let why = why.map(|w| w.strip_prefix(&prefix).unwrap_or(&w).to_owned());
+            not(why.unwrap_or_else(|| "cannot be opened".to_owned()))
+        })?;
+        Ok((skim, frames_out, levels_out))
+    }
+
+    /// Why it ended early, if it did.
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.shared.failure.lock().clone();
+        if failure.is_some() || self.shared.frames.lock().is_some() {
+            return failure;
+        }
+        let path = self.shared.path.display();
+        if !self.shared.has_video.load(Relaxed) {
+            Some(self.shared.without_video())
+        } else if self.shared.decoded.load(Relaxed) == 0 && self.shared.wanted.is_none() {
+            Some(format!("{path}: {NO_FRAME}"))
+        } else {
+            None
+        }
+    }
+
+    /// Why the sound is not known, or not all of it.
+    pub fn sound_fault(&self) -> Option<String> {
+        let loudness = self.shared.loudness.lock().clone();
+        loudness.map_or_else(|| Some("there is no sound track".to_owned()), |l| l.fault())
+    }
+
+    /// Stream time up to which the compressed video was read: at the end, where
+    /// its last picture ends.
+    pub fn reached(&self) -> Pts {
+        Pts(self.shared.reached.load(Relaxed))
+    }
+
+    /// Length of the recording in nanoseconds, when the container says.
+    pub fn duration(&self) -> Option<u64> {
+        self.reading.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds)
+    }
+
+    /// Coded pictures read, pictures decoded, and those of them that are damaged.
+    pub fn counts(&self) -> [u64; 3] {
+        let Shared { coded, decoded, damaged, .. } = &*self.shared;
+        [coded, decoded, damaged].map(|n| n.load(Relaxed))
+    }
+
+    /// How the recording's own timestamps differ from stream time; see
+    /// [`MediaClock::leads`].
+    pub fn leads(&self) -> Vec<(Pts, i64)> {
+        let own = || self.shared.clock.lock().leads();
+        self.shared.ts_times.as_ref().map_or_else(own, |times| times.leads())
+    }
+
+    /// Stops and closes the queues; what was queued can still be read.
+    pub fn stop(&self) {
+        self.shared.frames.take();
+        self.shared.levels.take();
+        // First those that let go of what the reading threads wait for.
+        let loudness = self.shared.loudness.lock().clone();
+        if let Some(loudness) = loudness {
+            loudness.stop();
+        }
+        let pictures = self.shared.pictures.lock().clone();
+        if let Some(pictures) = pictures {
+            let _ = pictures.set_state(gst::State::Null);
+        }
+        let _ = self.reading.set_state(gst::State::Null);
+    }
+}
+
+impl Drop for Skim {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Notices the end of the file and what goes wrong before it.
+fn watch_reading(reading: &gst::Pipeline, shared: &Arc<Shared>) -> Result<(), Error> {
+    let shared = Arc::downgrade(shared);
+    reading.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
+        let Some(shared) = shared.upgrade() else { return gst::BusSyncReply::Drop };
+        match message.view() {
+            gst::MessageView::Error(e) => shared.fail(shared.explain(e)),
+            gst::MessageView::Eos(_) => {
+                if !shared.has_video.load(Relaxed) {
+                    shared.fail(shared.without_video());
+                }
+                if shared.loudness.lock().is_none() {
+                    shared.levels.take();
+                }
+            }
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+    Ok(())
+}
+
+/// Builds a branch for the first video and the first sound track.
+fn connect(
+    reading: &gst::Pipeline,
+    demuxer: &gst::Element,
+    shared: &Arc<Shared>,
+    options: SkimOptions,
+) {
+    let (weak, shared) = (reading.downgrade(), Arc::downgrade(shared));
+    demuxer.connect_pad_added(move |demuxer, pad| {
+        let (Some(reading), Some(shared)) = (weak.upgrade(), shared.upgrade()) else { return };
+        if let Some(times) = &shared.ts_times {
+            times.restore(pad);
+        }
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let name = caps.structure(0).map_or("", |s| s.name().as_str());
+        let is_picture = name.starts_with("video/") || name.starts_with("image/");
+        let built = if is_picture && !shared.has_video.load(Relaxed) {
+            add_pictures(&reading, pad, &caps, &shared, &options.pick)
+        } else if options.sound && name.starts_with("audio/") && shared.loudness.lock().is_none() {
+            add_sound(&reading, pad, &shared)
+        } else {
+            sink_silently(&reading, pad)
+        };
+        if let Err(error) = built {
+            let text = error.to_string();
+            shared.fail(format!("{}: {text}", shared.path.display()));
+            gst::element_error!(demuxer, gst::StreamError::Failed, ("{text}"));
+        }
+    });
+}
+
+fn add_sound(reading: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
+    let Some(levels) = shared.levels.take() else { return sink_silently(reading, pad) };
+    let loudness = Arc::new(Loudness::new(levels));
+    *shared.loudness.lock() = Some(Arc::clone(&loudness));
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
+    sink.set_property("enable-last-sample", false);
+    let (on_packet, on_eos) = (Arc::clone(&loudness), loudness);
+    let shared = Arc::downgrade(shared);
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let shared = shared.upgrade().ok_or(gst::FlowError::Eos)?;
+                on_packet.push(&sample, &shared.clock);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .eos(move |_| on_eos.end())
+            .build(),
+    );
+    let sink = sink.upcast::<gst::Element>();
+    reading.add(&sink).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &sink)?;
+    start(&[&sink])
+}
+
+fn add_pictures(
+    reading: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+    pick: &Pick,
+) -> Result<(), Error> {
+    shared.has_video.store(true, Relaxed);
+    let queue = make("queue")?;
+    queue.set_property("max-size-buffers", 0u32);
+    queue.set_property("max-size-time", 0u64);
+    queue.set_property("max-size-bytes", COMPRESSED_BYTES);
+    let parser = parser_for(caps);
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
+    sink.set_property("enable-last-sample", false);
+    let feeder = Feeder {
+        input: decoding(caps, shared)?,
+        chooser: Chooser::new(pick.clone()),
+        format: caps.structure(0).map_or_else(String::new, |s| s.name().to_string()),
+        group: Vec::new(),
+        units: Vec::new(),
+        bytes: 0,
+        end: Pts(0),
+        gap: false,
+        shared: Arc::clone(shared),
+    };
+    let feeder = Arc::new(Locked::new(feeder));
+    let (on_packet, on_eos) = (Arc::clone(&feeder), feeder);
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                on_packet.lock().take(&sample)
+            })
+            .eos(move |_| on_eos.lock().end())
+            .build(),
+    );
+    let sink = sink.upcast::<gst::Element>();
+    let mut chain = vec![&queue];
+    chain.extend(&parser);
+    let form = parsed_form(caps).map(|caps| capsfilter(&caps)).transpose()?;
+    chain.extend(form.as_ref().filter(|_| parser.is_some()));
+    chain.push(&sink);
+    add_chain(reading, &chain)?;
+    chain.reverse();
+    start(&chain)?;
+    link(pad, &queue)
+}
+
+/// The form in which coded pictures can be told apart.
+fn parsed_form(caps: &gst::Caps) -> Option<gst::Caps> {
+    let name = caps.structure(0)?.name().to_string();
+    let nal = name == "video/x-h264" || name == "video/x-h265";
+    nal.then(|| {
+        gst::Caps::builder(name)
+            .field("stream-format", "byte-stream")
+            .field("alignment", "au")
+            .build()
+    })
+}
+
+/// The decoding half, and where it is fed.
+fn decoding(caps: &gst::Caps, shared: &Arc<Shared>) -> Result<gst_app::AppSrc, Error> {
+    let input = packet_source(caps, CHOSEN_BYTES);
+    let decoder =
+        video_decoder_for(caps).ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
+    let convert = make("videoconvert")?;
+    let i420 = capsfilter(
+        &gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build(),
+    )?;
+    let deinterlace = make("deinterlace")?;
+    deinterlace.set_property_from_str("fields", "top");
+    // Looks at no other picture: here the one before may be seconds away.
+    deinterlace.set_property_from_str("method", "linear");
+    let flip = make("videoflip")?;
+    flip.set_property_from_str("video-direction", "auto");
+    let scale = make("videoscale")?;
+    let convert_again = make("videoconvert")?;
+    let fixed = capsfilter(&progressive_i420().build())?;
+    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
+    sink.set_property("enable-last-sample", false);
+    sink.set_callbacks(frame_callbacks(shared, &fixed));
+    let (source, sink) = (input.clone().upcast(), sink.upcast());
+    let pipeline = gst::Pipeline::new();
+    let chain = [
+        &source,
+        &decoder,
+        &convert,
+        &i420,
+        &deinterlace,
+        &flip,
+        &scale,
+        &convert_again,
+        &fixed,
+        &sink,
+    ];
+    add_chain(&pipeline, &chain)?;
+    let weak = Arc::downgrade(shared);
+    pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
+        if let (gst::MessageView::Error(e), Some(shared)) = (message.view(), weak.upgrade()) {
+            shared.fail(shared.explain(e));
+        }
+        gst::BusSyncReply::Drop
+    });
+    pipeline.set_state(gst::State::Playing).map_err(|e| Error::pipeline("starting", e))?;
+    *shared.pictures.lock() = Some(pipeline);
+    Ok(input)
+}
+
+/// Hands frames on that were wanted. The first one fixes size, pixel shape and
+/// colours.
+fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSinkCallbacks {
+    let (on_frame, on_eos) = (Arc::downgrade(shared), Arc::downgrade(shared));
+    let fixed = fixed.downgrade();
+    let mut first: Option<Size> = None;
+    gst_app::AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let shared = on_frame.upgrade().ok_or(gst::FlowError::Eos)?;
+            let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
+            let info =
+                gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
+            if first.is_none() {
+                if let Some(filter) = fixed.upgrade() {
+                    let caps = progressive_i420()
+                        .width(i32::try_from(info.width()).unwrap_or(i32::MAX))
+                        .height(i32::try_from(info.height()).unwrap_or(i32::MAX))
+                        .pixel_aspect_ratio(info.par())
+                        .field("colorimetry", info.colorimetry().to_string())
+                        .build();
+                    filter.set_property("caps", caps);
+                }
+                first = Some(Size::new(info.width() as usize, info.height() as usize));
+            }
+            let sender = shared.frames.lock().clone().ok_or(gst::FlowError::Eos)?;
+            if let Some(frame) = to_frame(&sample, info, &shared) {
+                sender.send(frame).map_err(|_| gst::FlowError::Eos)?;
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .eos(move |_| {
+            if let Some(shared) = on_eos.upgrade() {
+                shared.frames.take();
+            }
+        })
+        .build()
+}
+
+/// The frame, when it was wanted and is later than the one before.
+fn to_frame(sample: &gst::Sample, info: gst_video::VideoInfo, shared: &Shared) -> Option<Frame> {
+    let buffer = sample.buffer_owned()?;
+    let pts = buffer.pts()?.nseconds();
+    if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
+        shared.damaged.fetch_add(1, Relaxed);
+    }
+    let before = shared.decoded.fetch_add(1, Relaxed);
+    if let Some(wanted) = &shared.wanted {
+        let mut wanted = wanted.lock();
+        let later = wanted.split_off(&(pts + SLACK));
+        let asked = std::mem::replace(&mut *wanted, later);
+        if asked.last().is_none_or(|last| last + SLACK < pts) {
+            return None;
+        }
+    }
+    if before > 0 && pts <= shared.last_pts.load(Relaxed) {
+        return None;
+    }
+    shared.last_pts.store(pts, Relaxed);
+    let duration = buffer.duration().map(gst::ClockTime::nseconds);
+    Some(Frame { pts: Pts(pts), duration, buffer, info })
+}
+
+/// Collects a group of pictures and gives the chosen ones to the decoder.
+struct Feeder {
+    input: gst_app::AppSrc,
+    chooser: Chooser,
+    format: String,
+    group: Vec<gst::Buffer>,
+    units: Vec<Unit>,
+    bytes: usize,
+    /// End of the latest picture.
+    end: Pts,
+    /// Something was left out since the decoder was last fed.
+    gap: bool,
+    shared: Arc<Shared>,
+}
+
+impl Feeder {
+    fn take(&mut self, sample: &gst::Sample) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if let Some(caps) = sample.caps()
+            && self.input.caps().as_deref() != Some(caps)
+        {
+            self.flush()?;
+            self.input.set_caps(Some(&caps.to_owned()));
+        }
+        let Some(packet) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
+        let mut buffer = packet.copy();
+        let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
+        let raw = packet.pts().or(packet.dts()).and_then(|pts| running_time(sample, pts));
+        let known = raw.and_then(|raw| self.shared.clock.lock().map(0, raw, length));
+        // A picture without a time follows the one before.
+        let pts = match (raw, known) {
+            (_, Some(pts)) => pts,
+            (None, None) => self.end,
+            (Some(_), None) => return Ok(gst::FlowSuccess::Ok),
+        };
+        let key = !packet.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if key && !self.units.is_empty() {
+            self.flush()?;
+        }
+        let reference = packet.map_readable().is_ok_and(|data| is_reference(&self.format, &data));
+        let meta = buffer.make_mut();
+        meta.set_pts(gst::ClockTime::from_nseconds(pts.0));
+        meta.set_dts(None);
+        self.bytes += buffer.size();
+        self.units.push(Unit { pts, key, reference });
+        self.group.push(buffer);
+        self.end = self.end.max(Pts(pts.0.saturating_add(length)));
+        self.shared.coded.fetch_add(1, Relaxed);
+        self.shared.reached.fetch_max(self.end.0, Relaxed);
+        let full = self.bytes > GROUP_BYTES || self.units.len() >= GROUP_UNITS;
+        if full || self.chooser.takes_all() {
+            self.flush()?;
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// Chooses from the group that is held.
+    fn flush(&mut self) -> Result<(), gst::FlowError> {
+        let fates = self.chooser.choose(&self.units, self.end);
+        self.bytes = 0;
+        if let Some(wanted) = &self.shared.wanted {
+            let chosen = self.units.iter().zip(&fates).filter(|(_, f)| **f == Fate::Wanted);
+            wanted.lock().extend(chosen.map(|(unit, _)| unit.pts.0));
+        }
+        self.units.clear();
+        for (mut buffer, fate) in self.group.drain(..).zip(fates) {
+            if fate == Fate::Skipped {
+                self.gap = true;
+                continue;
+            }
+            if std::mem::take(&mut self.gap) {
+                buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
+            }
+            self.input.push_buffer(buffer)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        // What is refused has failed elsewhere.
+        let _ = self.flush();
+        let _ = self.input.end_of_stream();
+    }
+}

@@ -1,0 +1,202 @@
+//! One pass over a recording: which pictures were chosen, what the classifier
+//! said about them, and the cues in picture and sound. Runs on the thread of
+//! the scan; decoding runs beside it.
+
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, never, select};
+
+use super::{Eye, Watch};
+use crate::frame::Pts;
+use crate::media::{Frame, Pick, Skim, SkimOptions};
+use crate::sampling::Sampler;
+use crate::timeline::Cue;
+use crate::timeline::cues::{PictureCues, SoundCues};
+
+/// How often the stop flag is looked at while nothing comes.
+const TICK: Duration = Duration::from_millis(50);
+/// Pictures further apart than this do not follow each other, in seconds.
+const GAP_S: f64 = 0.5;
+
+/// What the classifier said about one picture.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) pts: Pts,
+    /// The picture is known to be the first of its shot.
+    pub(super) starts_shot: bool,
+    /// Probabilities of each segmented head.
+    pub(super) heads: Vec<Vec<f32>>,
+}
+
+/// What one pass brought.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) answers: Vec<Answer>,
+    pub(super) picture_cues: Vec<Cue>,
+    pub(super) sound_cues: Vec<Cue>,
+    /// Where the last picture ends.
+    pub(super) end: Pts,
+    /// From a stream time on, how far the recording's own time is ahead.
+    pub(super) leads: Vec<(Pts, i64)>,
+    /// Coded pictures, decoded ones, damaged ones.
+    pub(super) counts: [u64; 3],
+    /// Frames per second, when the rate is constant and known.
+    pub(super) frame_rate: Option<f64>,
+    /// Why the sound is not known.
+    pub(super) sound_fault: Option<String>,
+    /// Why the pass ended early.
+    pub(super) reason: Option<String>,
+    /// Why the classifier failed, and on how many pictures.
+    pub(super) failed: Option<(String, u64)>,
+}
+
+/// What a pass is for.
+pub(super) struct Pass<'a> {
+    pub(super) path: &'a Path,
+    pub(super) options: SkimOptions,
+    /// Pictures classified per second, beside the first of every shot.
+    pub(super) fps: f64,
+    pub(super) patience: Duration,
+}
+
+/// Goes through a recording once.
+///
+/// # Errors
+/// When it cannot be opened, or no picture came for a reason that is no fault
+/// of the choice.
+pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Result<Seen> {
+    let (skim, frames, levels) = Skim::open(pass.path, &pass.options)?;
+    let mut looker = Looker::new(pass, eye);
+    let (no_frames, no_levels) = (never(), never());
+    let (mut frames, mut levels) = (Some(frames), Some(levels));
+    let mut last = (0, Instant::now());
+    while frames.is_some() || levels.is_some() {
+        let from_pictures = frames.as_ref().unwrap_or(&no_frames);
+        let from_sound = levels.as_ref().unwrap_or(&no_levels);
+        let mut idle = false;
+        select! {
+            recv(from_pictures) -> frame => match frame {
+                Ok(frame) => looker.take(&frame)?,
+                Err(_) => frames = None,
+            },
+            recv(from_sound) -> heard => match heard {
+                Ok(heard) => for level in heard {
+                    looker.seen.sound_cues.extend(looker.sound.listen(&level));
+                },
+                Err(_) => levels = None,
+            },
+            default(TICK) => idle = true,
+        }
+        let reached = skim.reached();
+        watch.reached.store(reached.0, Relaxed);
+        if let Some(total) = skim.duration().filter(|_| watch.total.load(Relaxed) == 0) {
+            watch.total.store(total, Relaxed);
+        }
+        if watch.stop.load(Relaxed) {
+            looker.seen.reason = Some("stopped on request".to_owned());
+            break;
+        }
+        let [coded, decoded, _] = skim.counts();
+        if !idle || coded + decoded != last.0 {
+            last = (coded + decoded, Instant::now());
+        } else if last.1.elapsed() > pass.patience {
+            let waited = last.1.elapsed().as_secs_f64();
+            looker.seen.reason = Some(format!("nothing moved for {waited:.0} seconds"));
+            break;
+        }
+    }
+    let mut seen = looker.finish();
+    seen.end = seen.end.max(skim.reached());
+    let failure = if seen.reason.is_none() { skim.failure() } else { None };
+    if let Some(why) = failure {
+        if seen.answers.is_empty() {
+            anyhow::bail!(why);
+        }
+        seen.reason = Some(why);
+    }
+    seen.leads = skim.leads();
+    seen.counts = skim.counts();
+    seen.sound_fault = if pass.options.sound { skim.sound_fault() } else { None };
+    if let Some((stop, thread)) = end_beside(skim) {
+        // A wedged element must not wedge the scan.
+        if stop.recv_timeout(pass.patience) != Err(RecvTimeoutError::Timeout) {
+            let _ = thread.join();
+        }
+    }
+    Ok(seen)
+}
+
+/// Ends a source on a thread of its own; the receiver tells when it has ended.
+fn end_beside(
+    skim: Skim,
+) -> Option<(crossbeam_channel::Receiver<()>, std::thread::JoinHandle<()>)> {
+    let (done, ended) = crossbeam_channel::bounded(1);
+    let work = move || {
+        drop(skim);
+        let _ = done.send(());
+    };
+    super::super::spawn("stop", work).ok().map(|thread| (ended, thread))
+}
+
+struct Looker<'a> {
+    eye: &'a mut Eye,
+    /// Every chosen picture is classified.
+    all: bool,
+    sampler: Sampler,
+    pictures: PictureCues,
+    sound: SoundCues,
+    /// Where the picture before ended.
+    before: Option<Pts>,
+    seen: Seen,
+}
+
+impl<'a> Looker<'a> {
+    fn new(pass: &Pass<'_>, eye: &'a mut Eye) -> Self {
+        let sparse = matches!(pass.options.pick, Pick::Sparse { .. });
+        Self {
+            eye,
+            all: sparse,
+            sampler: Sampler::new(pass.fps, usize::MAX),
+            pictures: if sparse { PictureCues::sampled() } else { PictureCues::every() },
+            sound: SoundCues::default(),
+            before: None,
+            seen: Seen::default(),
+        }
+    }
+
+    fn take(&mut self, frame: &Frame) -> anyhow::Result<()> {
+        let start = frame.pts;
+        let usual = frame.frame_rate().map_or(40_000_000, |fps| (1e9 / fps) as u64);
+        let end = Pts(start.0 + frame.duration.filter(|d| *d < 10 * usual).unwrap_or(usual));
+        if !self.all && self.before.is_some_and(|before| start.secs_since(before) > GAP_S) {
+            self.seen.picture_cues.extend(self.pictures.finish());
+            self.pictures = PictureCues::every();
+        }
+        self.before = Some(end);
+        self.seen.frame_rate = self.seen.frame_rate.or(frame.frame_rate());
+        self.seen.end = self.seen.end.max(end);
+        let glimpse = frame.with_picture(|p| self.pictures.look(start, end, p))?;
+        self.seen.picture_cues.extend(self.pictures.take());
+        // Between two sampled pictures a shot begins somewhere.
+        let starts_shot = glimpse.starts_shot && !self.all;
+        let due = self.sampler.wants(start, starts_shot);
+        if self.all || due {
+            match self.eye.classify(frame, self.all) {
+                Ok(heads) => self.seen.answers.push(Answer { pts: start, starts_shot, heads }),
+                Err(why) => {
+                    let failed = self.seen.failed.get_or_insert((why, 0));
+                    failed.1 += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Seen {
+        self.seen.picture_cues.extend(self.pictures.finish());
+        self.seen.sound_cues.extend(self.sound.finish());
+        self.seen
+    }
+}
