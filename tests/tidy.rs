@@ -45,7 +45,8 @@ fn code(path: &Path) -> String {
 }
 
 /// Source files that are compiled only for tests.
-const TEST_ONLY: [&str; 2] = ["src/model/golden.rs", "src/model/nets.rs"];
+const TEST_ONLY: [&str; 3] =
+    ["src/model/golden.rs", "src/model/nets.rs", "src/timeline/formats/tests/kodi.rs"];
 
 fn sources() -> Vec<PathBuf> {
     let test_only = |path: &PathBuf| {
