@@ -45,8 +45,12 @@ fn code(path: &Path) -> String {
 }
 
 /// Source files that are compiled only for tests.
-const TEST_ONLY: [&str; 3] =
-    ["src/model/golden.rs", "src/model/nets.rs", "src/model/properties.rs"];
+const TEST_ONLY: [&str; 4] = [
+    "src/model/golden.rs",
+    "src/model/nets.rs",
+    "src/model/properties.rs",
+    "src/timeline/formats/tests/kodi.rs",
+];
 
 fn sources() -> Vec<PathBuf> {
     let test_only = |path: &PathBuf| {
