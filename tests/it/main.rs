@@ -14,8 +14,12 @@ mod common;
 mod eval;
 mod explain;
 mod explain_pictures;
+#[allow(dead_code, reason = "the example `monitor` uses more of it")]
+mod fake_station;
 mod footage;
 mod identity;
 mod learn;
 mod packages;
 mod pictures;
+mod web;
+mod web_guard;
