@@ -28,6 +28,7 @@ function start(names) {
       const lines = said.split("\n");
       if (lines.length > 2) resolve(lines);
     });
+    setTimeout(() => reject(new Error("the example does not say where it is")), 120000).unref();
     child.once("exit", (code) => reject(new Error(`the example ended with ${code}`)));
   });
 }
