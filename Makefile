@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO := target/demo
 
-.PHONY: help setup build demo foreign test check bench deny train train-imagenet
+.PHONY: help setup build demo foreign test test-web check bench deny train train-imagenet
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ foreign: setup ## Install the Python readers that tests/foreign checks our files
 test: foreign ## Run all tests
 	G_DEBUG=fatal_warnings cargo test --locked
 	@test -d $(FOREIGN) || echo "skipped: foreign readers of timeline files, for they could not be installed (see above)"
+
+test-web: setup ## Test the monitor page in headless Chromium (needs chromium, nodejs and npm)
+	@bash scripts/test-web.sh
 
 check: setup ## Formatting, lints and documentation, warnings as errors
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy

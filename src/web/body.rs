@@ -16,7 +16,7 @@ const PATCH_KEYS: [&str; 6] = ["class", "head", "method", "style", "opacity", "a
 /// Further keys of a new stream.
 const STREAM_KEYS: [&str; 2] = ["name", "source"];
 /// Sources that a request may name. None of them is a path.
-const SCHEMES: [&str; 6] = ["rtsp", "rtsps", "srt", "udp", "http", "https"];
+const SCHEMES: [&str; 7] = ["rtsp", "rtsps", "srt", "udp", "rtp", "http", "https"];
 /// Names that are not taken, so that addresses stay clear.
 const LONGEST_NAME: usize = 64;
 /// Characters of a source.
@@ -54,9 +54,12 @@ pub(super) fn new_stream(body: &[u8]) -> Result<NewStream, Problem> {
     let scheme = source.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let is_known = scheme.is_some_and(|scheme| SCHEMES.contains(&scheme.as_str()));
     let is_clean = !source.chars().any(|c| c.is_control() || c.is_whitespace());
-    if !(is_known && is_clean && source.len() <= LONGEST_SOURCE) && source != "test" {
+    let is_pattern = source
+        .strip_prefix("test:")
+        .is_some_and(|name| name.len() <= LONGEST_NAME && name.chars().all(is_plain));
+    if !(is_known && is_clean && source.len() <= LONGEST_SOURCE) && !is_pattern {
         return Err(Problem::bad(format!(
-            "`source` must be an address that begins with {}://, or `test`; files are named on the command line only",
+            "`source` must be an address that begins with {}://, or `test:`; files are named on the command line only",
             SCHEMES.join("://, ")
         )));
     }
@@ -185,7 +188,7 @@ mod tests {
         let asked = |source: &str| {
             new_stream(serde_json::json!({"name": "a", "source": source}).to_string().as_bytes())
         };
-        for source in ["rtsp://u:p@cam/1", "HTTPS://x/y.m3u8", "srt://h:1", "test"] {
+        for source in ["rtsp://u:p@cam/1", "HTTPS://x/y.m3u8", "srt://h:1", "test:", "test:ball"] {
             assert_eq!(asked(source).unwrap().source, source);
         }
         for source in [
@@ -203,7 +206,7 @@ mod tests {
         let refused = asked("ftp://u:secret@host").unwrap_err().error;
         assert!(!refused.contains("secret"), "{refused}");
         for name in ["", "a/b", "..", "a b", &"x".repeat(65)] {
-            let body = serde_json::json!({"name": name, "source": "test"}).to_string();
+            let body = serde_json::json!({"name": name, "source": "test:"}).to_string();
             assert!(new_stream(body.as_bytes()).unwrap_err().error.contains("`name`"), "{name}");
         }
     }

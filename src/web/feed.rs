@@ -244,3 +244,131 @@ impl Viewer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs what never has to wait.
+    fn now<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(work)
+    }
+
+    /// A picture of which every tenth fragment, from 0, is a key frame.
+    fn push(video: &LiveVideo, numbers: std::ops::Range<u8>) {
+        numbers.for_each(|n| video.push(vec![n], n % 10 == 0));
+    }
+
+    fn next(viewer: &mut Viewer) -> Option<u8> {
+        now(viewer.next()).map(|bytes| bytes[0])
+    }
+
+    #[test]
+    fn a_viewer_gets_the_start_then_everything_since_the_last_key_frame() {
+        let video = LiveVideo::default();
+        assert!(video.watch().is_none());
+        video.begin(vec![255]);
+        push(&video, 0..25);
+        let mut viewer = video.watch().unwrap();
+        push(&video, 25..27);
+        let came: Vec<_> = (0..8).map(|_| next(&mut viewer).unwrap()).collect();
+        assert_eq!(came, [255, 20, 21, 22, 23, 24, 25, 26]);
+        assert_eq!(video.viewers(), 1);
+        drop(viewer);
+        assert_eq!(video.viewers(), 0);
+    }
+
+    #[test]
+    fn a_viewer_who_comes_before_any_key_frame_waits_for_one() {
+        let video = LiveVideo::default();
+        video.begin(vec![255]);
+        push(&video, 5..8);
+        let mut viewer = video.watch().unwrap();
+        push(&video, 8..12);
+        assert_eq!([0; 3].map(|_| next(&mut viewer).unwrap()), [255, 10, 11]);
+    }
+
+    #[test]
+    fn who_is_too_slow_goes_on_at_the_next_key_frame_and_others_lose_nothing() {
+        let video = LiveVideo::default();
+        video.begin(vec![255]);
+        push(&video, 0..1);
+        let mut slow = video.watch().unwrap();
+        let mut quick = video.watch().unwrap();
+        assert_eq!([0; 2].map(|_| next(&mut slow).unwrap()), [255, 0]);
+        let mut seen = vec![next(&mut quick).unwrap(), next(&mut quick).unwrap()];
+        for n in 1..95 {
+            push(&video, n..n + 1);
+            seen.push(next(&mut quick).unwrap());
+        }
+        assert_eq!(seen[1..], (0..95).collect::<Vec<_>>());
+        // First it notices what it missed, then the next ones come.
+        let (behind, ()) = now(async {
+            tokio::join!(slow.next(), async {
+                video.push(vec![98], false);
+                video.push(vec![100], true);
+            })
+        });
+        // Nothing that was missed is made up for, and nothing broken is shown.
+        assert_eq!(behind.unwrap()[0], 100);
+    }
+
+    #[test]
+    fn who_missed_the_end_of_an_encode_is_not_given_the_next() {
+        let video = LiveVideo::default();
+        video.begin(vec![255]);
+        push(&video, 0..1);
+        let mut viewer = video.watch().unwrap();
+        assert_eq!([0; 2].map(|_| next(&mut viewer).unwrap()), [255, 0]);
+        video.begin(vec![254]);
+        assert_eq!(next(&mut viewer), None);
+        let mut late = video.watch().unwrap();
+        assert_eq!(next(&mut late), Some(254));
+        video.begin(vec![253]);
+        (0..200).for_each(|n| video.push(vec![n], n % 10 == 0));
+        let (behind, ()) =
+            now(async { tokio::join!(late.next(), async { video.push(vec![0], true) }) });
+        assert_eq!(behind, None);
+    }
+
+    #[test]
+    fn a_picture_without_key_frames_is_not_kept() {
+        let video = LiveVideo::default();
+        video.begin(vec![255]);
+        video.push(vec![0; BYTES_KEPT], true);
+        video.push(vec![1], false);
+        let mut viewer = video.watch().unwrap();
+        video.push(vec![2], true);
+        assert_eq!([0; 2].map(|_| next(&mut viewer).unwrap()), [255, 2]);
+    }
+
+    #[test]
+    fn events_are_remembered_up_to_a_bound() {
+        let feed = EventFeed::default();
+        (0..LINES_KEPT + 10).for_each(|n| feed.push(&format!("line {n}")));
+        let first = |start| now(feed.follow(start).next()).unwrap().id;
+        assert_eq!(first(Start::Last(usize::MAX)), 10);
+        assert_eq!(first(Start::Last(3)), LINES_KEPT as u64 + 7);
+        assert_eq!(first(Start::After(20)), 21);
+        // A number from before a restart.
+        assert_eq!(first(Start::After(1 << 40)), 10);
+        feed.push(&"x".repeat(LINE_BYTES_KEPT));
+        assert!(feed.kept.lock().lines.len() == 1);
+    }
+
+    #[test]
+    fn who_is_too_slow_for_the_events_misses_some_and_goes_on() {
+        let feed = EventFeed::default();
+        let mut reader = feed.follow(Start::Last(0));
+        (0..LINES_WAITING * 2).for_each(|n| feed.push(&n.to_string()));
+        let first = now(reader.next()).unwrap();
+        assert_eq!(first.id as usize, LINES_WAITING);
+        drop(feed);
+        let mut last = first;
+        while let Some(line) = now(reader.next()) {
+            last = line;
+        }
+        assert_eq!(last.id as usize, LINES_WAITING * 2 - 1);
+    }
+}

@@ -16,6 +16,8 @@ mod common;
 mod eval;
 mod explain;
 mod explain_pictures;
+#[allow(dead_code, reason = "the example `monitor` uses more of it")]
+mod fake_station;
 mod footage;
 mod foreign;
 mod geometry;
@@ -30,3 +32,5 @@ mod scan;
 mod score;
 mod segmenter;
 mod timeline;
+mod web;
+mod web_guard;

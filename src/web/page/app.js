@@ -186,7 +186,8 @@ async function pulse() {
 async function showAbout() {
   try {
     const about = await api.about();
-    setText(byId("about"), `Heatcast ${about.heatcast}, GStreamer ${about.gstreamer}, ONNX Runtime ${about.onnxruntime}`);
+    const gstreamer = about.gstreamer.replace(/^GStreamer /, "");
+    setText(byId("about"), `Heatcast ${about.heatcast}, GStreamer ${gstreamer}, ONNX Runtime ${about.onnxruntime}`);
     byId("logout").hidden = !about.login;
   } catch {
     // It is only the footer.

@@ -77,7 +77,7 @@ export class Changes {
 
   #card(change) {
     const picture = (heat, alt) => element("img", {
-      src: api.changePath(this.name, change.id, heat), alt, loading: "lazy", decoding: "async", width: 160, height: 90,
+      loading: "lazy", decoding: "async", width: 160, height: 90, alt, src: api.changePath(this.name, change.id, heat),
     });
     const swatch = element("i", { className: "swatch" });
     swatch.style.background = this.#colour(change.head, change.label);

@@ -56,7 +56,7 @@ class Card {
     this.tag = element("span", { className: "tag", textContent: "explained", hidden: true });
     this.canvas = element("canvas", { className: "chart", role: "img", "aria-label": `${head.name}: no answers yet` });
     this.chart = new StripChart(this.canvas, this.track, head.name);
-    this.top = element("button", { type: "button", className: "pill", title: "Explain whichever class is shown" }, "Shown class");
+    this.top = element("button", { type: "button", className: "pill", title: "Explain whichever class is shown" }, "Follow the shown class");
     this.top.addEventListener("click", () => explain(head.name, "top"));
     this.rows = [];
     const title = element("h3", { id: `head-${head.name}` }, head.name);
