@@ -17,5 +17,7 @@ mod explain_pictures;
 mod footage;
 mod identity;
 mod learn;
+mod live_server;
 mod packages;
 mod pictures;
+mod serve;

@@ -31,6 +31,8 @@ const TRACK_BYTES: u64 = 64 << 20;
 const FINISH: Duration = Duration::from_secs(3);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(10);
+/// So long the first file waits for sound, nanoseconds of stream time.
+const SOUND_WAIT: u64 = 2_000_000_000;
 /// Sound that is silent is not waited for longer than this, nanoseconds.
 const LAG: u64 = 1_000_000_000;
 
@@ -77,7 +79,7 @@ impl Recorder {
         let feed = Arc::clone(hub);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || Writer { hub: feed, settings, failed: None }.run(&receiver))
+            .spawn(move || Writer { hub: feed, settings, failed: None, first: None }.run(&receiver))
             .map_err(|e| Error::pipeline("starting a thread", e))?;
         let number = hub.add(Arc::new(Input { sender, missed: Arc::clone(&missed) }));
         Ok(Self { hub: Arc::clone(hub), number, thread: Some(thread), missed })
@@ -122,6 +124,8 @@ struct Writer {
     settings: RecordSettings,
     /// When writing failed last.
     failed: Option<Instant>,
+    /// Time of the first picture.
+    first: Option<Pts>,
 }
 
 impl Writer {
@@ -136,7 +140,10 @@ impl Writer {
                     if unit.keyframe && file.as_ref().is_some_and(is_full) {
                         self.close(file.take());
                     }
-                    if file.is_none() && unit.keyframe && self.may_try() {
+                    let first = *self.first.get_or_insert(unit.pts);
+                    let has_waited = unit.pts.0 - first.0 >= SOUND_WAIT;
+                    let is_complete = has_waited || self.hub.sound_caps().is_some();
+                    if file.is_none() && unit.keyframe && is_complete && self.may_try() {
                         file = self.open(&unit);
                     }
                     missed_one |= items.len() + 1 >= MOST_WAITING;

@@ -337,7 +337,14 @@ impl LiveSource {
     /// Plays a file again from its start. False when it cannot be done.
     pub fn rewind(&self) -> bool {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
-        self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+        // Sinks that do not wait for a first picture do not reset the time that
+        // playing counts from either: without the pause, all would be late.
+        self.pipeline.set_state(gst::State::Paused).is_ok()
+            && self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+            && {
+                self.pipeline.set_start_time(gst::ClockTime::ZERO);
+                self.pipeline.set_state(gst::State::Playing).is_ok()
+            }
     }
 
     /// Closes the source. May take a while when a server does not answer.
