@@ -52,6 +52,22 @@ impl SourceUri {
         &self.secret
     }
 
+    /// Host and port of the server to be connected to, for sources that are
+    /// connected to over TCP.
+    pub fn server(&self) -> Option<(String, u16)> {
+        let (scheme, rest) = self.secret.split_once("://")?;
+        let usual = match scheme.to_lowercase().as_str() {
+            "rtsp" => 554,
+            "rtsps" => 322,
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let authority = rest.split(['/', '?']).next()?.rsplit('@').next()?;
+        let (host, port) = split_port(authority).ok()?;
+        Some((host.to_owned(), port.unwrap_or(usual)))
+    }
+
     /// True for sources that a request over the network may name.
     pub const fn is_network(&self) -> bool {
         !matches!(self.kind, SourceKind::File(_))
@@ -180,6 +196,15 @@ mod tests {
         assert_eq!(kind("clips/a b.mp4"), SourceKind::File("clips/a b.mp4".into()));
         assert_eq!(kind("file:///a.mp4"), SourceKind::File("/a.mp4".into()));
         assert_eq!(kind("test:ball"), SourceKind::Test("ball".into()));
+    }
+
+    #[test]
+    fn the_server_of_an_address_is_known() {
+        let server = |text: &str| text.parse::<SourceUri>().unwrap().server();
+        assert_eq!(server("rtsp://u:p@cam/1"), Some(("cam".into(), 554)));
+        assert_eq!(server("http://[::1]:81/x.m3u8"), Some(("::1".into(), 81)));
+        assert_eq!(server("udp://239.0.0.1:5000"), None);
+        assert_eq!(server("a.mp4"), None);
     }
 
     #[test]

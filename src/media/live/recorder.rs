@@ -137,7 +137,9 @@ impl Writer {
                 Ok(Item::Picture(unit)) => {
                     let length = self.settings.length.as_nanos();
                     let is_full = |f: &Segment| u128::from(unit.pts.0 - f.begin.0) >= length;
-                    if unit.keyframe && file.as_ref().is_some_and(is_full) {
+                    let is_other = |f: &Segment| f.encoder != unit.encoder;
+                    let is_over = |f: &Segment| is_full(f) || is_other(f);
+                    if unit.keyframe && file.as_ref().is_some_and(is_over) {
                         self.close(file.take());
                     }
                     let first = *self.first.get_or_insert(unit.pts);
@@ -214,6 +216,8 @@ struct Segment {
     picture: gst_app::AppSrc,
     sound: Option<gst_app::AppSrc>,
     begin: Pts,
+    /// Number of the encoder.
+    encoder: u64,
     /// End of the sound so far, nanoseconds since the beginning.
     sound_end: u64,
     part: PathBuf,
@@ -269,8 +273,8 @@ impl Segment {
             let _ = pipeline.set_state(gst::State::Null);
             return Err(Error::Live(format!("{}: {why}", path.display())));
         }
-        let begin = first.pts;
-        Ok(Self { pipeline, picture, sound, begin, sound_end: 0, part, path })
+        let (begin, encoder) = (first.pts, first.encoder);
+        Ok(Self { pipeline, picture, sound, begin, encoder, sound_end: 0, part, path })
     }
 
     fn time(&self, pts: Pts) -> u64 {

@@ -38,6 +38,8 @@ use crate::sync_cell::Locked;
 
 /// How long a server may take to answer.
 const CONNECT_SECONDS: u32 = 10;
+/// How long it is tried to find out why a server cannot be reached.
+const PROBE: Duration = Duration::from_secs(2);
 /// Bytes of UDP packets that the system may hold for us.
 const UDP_BUFFER: i32 = 4 << 20;
 
@@ -372,10 +374,10 @@ impl LiveSource {
             "the server wants another user or password (401)".to_owned()
         } else if says("Not Found") || error.matches(gst::ResourceError::NotFound) {
             "the server has no such stream (404); check the path".to_owned()
-        } else if says("resolving") || says("resolve") {
-            "there is no host of that name; check the address".to_owned()
-        } else if says("refused") {
-            "nothing listens there (connection refused); is the source running?".to_owned()
+        } else if self.frames() == 0
+            && let Some(why) = self.uri.server().and_then(unreachable_because)
+        {
+            why
         } else if says("imeout") || says("timed out") {
             "the server does not answer; check address and network".to_owned()
         } else {
@@ -383,6 +385,29 @@ impl LiveSource {
         };
         if self.frames() > 0 { format!("{uri}: broke off: {what}") } else { format!("{uri}: {what}") }
     }
+}
+
+/// Why a server cannot be reached, which the sources do not say; none when it
+/// can.
+fn unreachable_because((host, port): (String, u16)) -> Option<String> {
+    use std::io::ErrorKind;
+    use std::net::{TcpStream, ToSocketAddrs};
+    let Ok(addresses) = (host.as_str(), port).to_socket_addrs() else {
+        return Some(format!("there is no host called {host}; check the address"));
+    };
+    let mut why = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PROBE) {
+            Ok(_) => return None,
+            Err(error) => why = Some(error),
+        }
+    }
+    Some(match why?.kind() {
+        ErrorKind::ConnectionRefused => {
+            "nothing listens there (connection refused); is the source running?".to_owned()
+        }
+        _ => "the server cannot be reached; check address and network".to_owned(),
+    })
 }
 
 impl Drop for LiveSource {

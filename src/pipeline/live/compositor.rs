@@ -227,9 +227,13 @@ impl Compositor {
             stream.measures.late.fetch_add(1, Relaxed);
             return Ok(());
         }
-        let format = stream.format.get_or_init(|| live.frame.format()).clone();
+        let (format, is_new) = stream.settle_format(live.frame.format());
+        if is_new {
+            // A slate may have been sent in another size.
+            (self.output, self.clean, self.painter) = (None, None, None);
+        }
         if live.frame.size() != format.size() {
-            // The slate was there first: the source must fit its size.
+            // It was opened before the size was known.
             stream.reopen.store(true, Relaxed);
             return Ok(());
         }
@@ -381,7 +385,7 @@ impl Compositor {
         let (width, height) = (live.width_px as usize, live.height_px as usize);
         let size = if width > 0 { Size::new(width, height) } else { SLATE_SIZE };
         let plain = PictureFormat::plain(size, live.slate_fps)?;
-        let format = stream.format.get_or_init(|| plain).clone();
+        let format = stream.slate_format(plain, width > 0);
         let pause = Duration::from_secs(1) / live.slate_fps;
         let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         if self.slate.is_none() {
@@ -403,7 +407,10 @@ impl Compositor {
         self.open(&format)?;
         let least = self.last_pts.map_or(0, |last| last.0 + STEP);
         let elapsed = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let pts = Pts(elapsed.max(least));
+        // Evenly, as long as that keeps up with the time.
+        let even = self.last_pts.map_or(0, |last| last.0 + pause_ns);
+        let is_even = even.abs_diff(elapsed) < 4 * pause_ns;
+        let pts = Pts(if is_even { even } else { elapsed.max(least) });
         let (Some(slate), Some((encoder, _))) = (&self.slate, &self.output) else { return Ok(()) };
         let frame = slate.clone().at(pts);
         if let Some((clean, _)) = &self.clean {

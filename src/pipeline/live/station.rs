@@ -114,7 +114,7 @@ impl Live {
                     .or_else(shown)
             }
         };
-        let size = stream.format.get().map(crate::media::PictureFormat::size);
+        let size = stream.format().map(|format| format.size());
         let methods = &self.methods[controls.head];
         StreamStatus {
             name: stream.name.clone(),
