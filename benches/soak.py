@@ -194,10 +194,10 @@ def main():
                 players.append(Player(random.choice(mounts)))
                 joins += 1
             if not args.calm and random.random() < 0.02:
-                body = {"class": random.choice(["top", "3", "7"]), "opacity": random.random()}
-                ask(web, f"/api/v1/streams/s{random.randrange(len(mounts))}", "PATCH", body) if (
-                    switchable(streams)
-                ) else None
+                stream = random.choice(streams)
+                labels = [c["label"] for h in stream["heads"] for c in h["classes"]]
+                body = {"class": random.choice(["top"] + labels), "opacity": random.random()}
+                ask(web, f"/api/v1/streams/{stream['name']}", "PATCH", body)
                 switches += 1
             if time.time() > next_sample:
                 next_sample += 5
@@ -268,10 +268,6 @@ def main():
         or descriptors > MOST_NEW_DESCRIPTORS or stood_still or code != 0
     )
     sys.exit(1 if bad else 0)
-
-
-def switchable(streams):
-    return all(stream["heads"] for stream in streams)
 
 
 if __name__ == "__main__":
