@@ -156,7 +156,11 @@ fn settings_file(args: &Args) -> anyhow::Result<Option<&Path>> {
     };
     match args.sources.as_slice() {
         [one] if is_settings(one) => {
-            if !args.name.is_empty() || args.looped || args.clean || args.udp || args.record.is_some()
+            if !args.name.is_empty()
+                || args.looped
+                || args.clean
+                || args.udp
+                || args.record.is_some()
             {
                 bail!(
                     "{one} says what its streams are: set name, loop, clean, transport and record there"
@@ -210,7 +214,9 @@ fn name_of(uri: &SourceUri) -> String {
     let shown = uri.to_string();
     let path = shown.split('?').next().unwrap_or_default();
     let last = match &uri.kind {
-        SourceKind::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        SourceKind::File(path) => {
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
         SourceKind::Test(_) => "test".to_owned(),
         _ => path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
     };

@@ -285,9 +285,7 @@ pub(super) fn painted(
         with_picture_mut(buffer.make_mut(), &own, paint)?;
     } else {
         let source = Frame { pts, duration, buffer, info: own };
-        buffer = pool
-            .acquire_buffer(None)
-            .map_err(|e| Error::pipeline("allocating a frame", e))?;
+        buffer = pool.acquire_buffer(None).map_err(|e| Error::pipeline("allocating a frame", e))?;
         let target = buffer.make_mut();
         carry_metas(&source.buffer, target);
         source.with_picture(|source| {
@@ -387,7 +385,11 @@ pub(super) fn muxer(container: Container) -> Result<gst::Element, Error> {
 
 /// Links an appsrc to the kind of multiplexer pad made for its caps. (The
 /// generic link takes the first pad that does not refuse, which may be video.)
-pub(super) fn link_to_mux(source: &gst::Element, mux: &gst::Element, caps: &gst::Caps) -> Result<(), Error> {
+pub(super) fn link_to_mux(
+    source: &gst::Element,
+    mux: &gst::Element,
+    caps: &gst::Caps,
+) -> Result<(), Error> {
     let template = mux
         .pad_template_list()
         .into_iter()

@@ -68,7 +68,8 @@ mod tests {
             (Size::new(637, 269), 1.0),
             (Size::new(16, 16), 1.0),
         ] {
-            let planes = slate(size, Colorimetry::BT709, aspect, "no signal since 14:03:22", "news");
+            let planes =
+                slate(size, Colorimetry::BT709, aspect, "no signal since 14:03:22", "news");
             assert_eq!(planes[0].len(), size.width * size.height);
             assert_eq!(planes[1].len(), size.chroma().width * size.chroma().height);
             let bright = |rows: std::ops::Range<usize>| {

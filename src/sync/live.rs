@@ -73,7 +73,9 @@ mod tests {
             let ms: u64 = step[1..].parse().unwrap();
             let pts = Pts(ms * 1_000_000);
             match step.as_bytes()[0] {
-                b'a' => pairing.push_annotation(super::super::tests::annotation(&format!("{ms}:1"))),
+                b'a' => {
+                    pairing.push_annotation(super::super::tests::annotation(&format!("{ms}:1")))
+                }
                 b'c' => pairing.start_shot(pts),
                 _ => {
                     let (Paired { annotation, heat, .. }, age) = pairing.pair(pts, ());
@@ -89,7 +91,10 @@ mod tests {
 
     #[test]
     fn a_frame_takes_the_newest_annotation_that_is_not_after_it() {
-        assert_eq!(play("f0 a0 f40 f80 a120 f120 f160"), "0=-/- 40=0/40! 80=0/80! 120=120/0! 160=120/40!");
+        assert_eq!(
+            play("f0 a0 f40 f80 a120 f120 f160"),
+            "0=-/- 40=0/40! 80=0/80! 120=120/0! 160=120/40!"
+        );
         // An annotation of a frame that is still to come waits for it.
         assert_eq!(play("a0 a120 f40 f160"), "40=0/40! 160=120/40!");
         assert_eq!(play("a120 a0 f40 f130"), "40=0/40! 130=120/10!");

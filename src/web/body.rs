@@ -85,9 +85,8 @@ fn known_keys(object: &Map<String, Value>, known: &[&str]) -> Result<(), Problem
 }
 
 fn patch_of(object: &Map<String, Value>) -> Result<Patch, Problem> {
-    let method = text(object, "method")?.map(|method| {
-        MethodChoice::try_from(method).map_err(|e| Problem::bad(e.to_string()))
-    });
+    let method = text(object, "method")?
+        .map(|method| MethodChoice::try_from(method).map_err(|e| Problem::bad(e.to_string())));
     Ok(Patch {
         head: text(object, "head")?,
         class: text(object, "class")?,

@@ -131,7 +131,8 @@ fn a_killed_source_gives_a_slate_and_comes_back_in_another_size() {
     let slates = play(&server.rtsp[0], SMALL, 5).pictures;
     assert!(slates.iter().all(is_slate));
 
-    let camera = Server::start_on(["test:smpte,960x720,30"], &at, &["--name", "cam", "--hud", "off"]);
+    let camera =
+        Server::start_on(["test:smpte,960x720,30"], &at, &["--name", "cam", "--hud", "off"]);
     let back = server.wait_for("n", "running");
     assert!(back["reconnects"].as_u64() > Some(0), "{back:#}");
     assert_eq!(back["resolution"]["width"], 640, "{back:#}");
@@ -187,7 +188,8 @@ fn another_class_is_explained_without_a_break() {
     let classes = before["heads"][0]["classes"].as_array().unwrap();
     let shown = before["explained_class"].as_str().unwrap();
     let other = classes.iter().map(|c| c["label"].as_str().unwrap()).find(|l| *l != shown).unwrap();
-    let (status, after) = server.patch("n", &format!("{{\"class\": \"{other}\", \"opacity\": 0.8}}"));
+    let (status, after) =
+        server.patch("n", &format!("{{\"class\": \"{other}\", \"opacity\": 0.8}}"));
     assert_eq!((status, after["explained_class"].as_str()), (200, Some(other)));
     assert_eq!(after["opacity"], 0.8);
     let analysed = after["analysed"].as_u64().unwrap();
@@ -204,8 +206,11 @@ fn another_class_is_explained_without_a_break() {
 fn streams_are_added_and_removed_while_others_run() {
     let server = Server::start([PATTERN], &["--name", "one"]);
     server.wait_for("one", "running");
-    let (status, body) =
-        server.ask("POST", "/api/v1/streams", r#"{"name": "two", "source": "test:ball,320x240,25"}"#);
+    let (status, body) = server.ask(
+        "POST",
+        "/api/v1/streams",
+        r#"{"name": "two", "source": "test:ball,320x240,25"}"#,
+    );
     assert_eq!(status, 201, "{}", text(&body));
     let two = server.wait_for("two", "running");
     let address = two["rtsp"][0].as_str().unwrap().to_owned();
@@ -272,7 +277,8 @@ fn with_a_token_nobody_plays_without_it() {
     assert!(!plays && said.contains("401"), "{said}");
     let (plays, said) = tried(&address.replace("rtsp://", "rtsp://heatcast:wrong@"));
     assert!(!plays && said.contains("401"), "{said}");
-    let (plays, said) = tried(&address.replace("rtsp://", "rtsp://heatcast:correct-horse-battery@"));
+    let (plays, said) =
+        tried(&address.replace("rtsp://", "rtsp://heatcast:correct-horse-battery@"));
     assert!(plays, "{said}");
     // A source that asks for a password says so.
     let viewer = Server::start([address], &["--name", "v"]);
@@ -294,7 +300,9 @@ fn a_source_without_a_picture_says_what_is_wrong_with_it() {
         let stream = server.wait(name, "explained", |s| s["detail"].is_string());
         let detail = stream["detail"].as_str().unwrap();
         assert!(detail.contains(wanted), "{detail}");
-        assert!(is_slate(&play(&server.rtsp[usize::from(name == "words")], (1280, 720), 1).pictures[0]));
+        assert!(is_slate(
+            &play(&server.rtsp[usize::from(name == "words")], (1280, 720), 1).pictures[0]
+        ));
     }
 }
 

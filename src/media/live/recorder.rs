@@ -195,7 +195,9 @@ impl Writer {
     fn fail(&mut self, why: &str) {
         if self.failed.replace(Instant::now()).is_none() {
             let folder = self.settings.folder.display();
-            tracing::error!("recording into {folder} failed: {why}; the stream goes on, and recording is tried again");
+            tracing::error!(
+                "recording into {folder} failed: {why}; the stream goes on, and recording is tried again"
+            );
         }
     }
 

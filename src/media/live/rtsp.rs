@@ -92,18 +92,14 @@ impl RtspServer {
         let thread = std::thread::Builder::new()
             .name("rtsp".to_owned())
             .spawn(move || {
-                let cleaning = glib::timeout_source_new_seconds(
-                    5,
-                    None,
-                    glib::Priority::DEFAULT,
-                    move || {
+                let cleaning =
+                    glib::timeout_source_new_seconds(5, None, glib::Priority::DEFAULT, move || {
                         // Clients that vanished without saying so.
                         if let Some(pool) = &pool {
                             pool.cleanup();
                         }
                         glib::ControlFlow::Continue
-                    },
-                );
+                    });
                 cleaning.attach(Some(&on));
                 running.run();
                 cleaning.destroy();
@@ -388,12 +384,7 @@ fn configure(media: &gst_rtsp::RTSPMedia, hub: &Arc<Hub>, medias: &Medias) {
             tap.note_state(state == gst::State::Playing.into_glib());
         }
     });
-    medias.lock().push(Serving {
-        media: media.downgrade(),
-        tap,
-        hub: Arc::downgrade(hub),
-        number,
-    });
+    medias.lock().push(Serving { media: media.downgrade(), tap, hub: Arc::downgrade(hub), number });
 }
 
 /// Leads what a hub hands out into a mount.

@@ -383,7 +383,11 @@ impl LiveSource {
         } else {
             sentence(&text, detail)
         };
-        if self.frames() > 0 { format!("{uri}: broke off: {what}") } else { format!("{uri}: {what}") }
+        if self.frames() > 0 {
+            format!("{uri}: broke off: {what}")
+        } else {
+            format!("{uri}: {what}")
+        }
     }
 }
 
@@ -540,11 +544,7 @@ fn live_demuxer(name: &str, caps: &gst::Caps) -> Result<Option<gst::Element>, Er
     }
 }
 
-fn find_type(
-    pipeline: &gst::Pipeline,
-    pad: &gst::Pad,
-    shared: &Arc<Shared>,
-) -> Result<(), Error> {
+fn find_type(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
     let typefind = make("typefind")?;
     let (weak, found) = (pipeline.downgrade(), Arc::clone(shared));
     typefind.connect("have-type", false, move |values| {

@@ -139,8 +139,7 @@ pub(super) fn add_branch(
     })?;
     chain.extend([make("videoconvert")?, capsfilter(&i420)?, deinterlace, flip, scale]);
     chain.extend([make("videoconvert")?, fixed.clone()]);
-    let sink =
-        gst_app::AppSink::builder().sync(shared.paced).async_(false).max_buffers(1).build();
+    let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).max_buffers(1).build();
     sink.set_property("enable-last-sample", false);
     sink.set_callbacks(callbacks(shared, &fixed, arrivals));
     chain.push(sink.upcast());

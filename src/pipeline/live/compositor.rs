@@ -144,7 +144,10 @@ impl Compositor {
                 self.learn(answer);
             }
             if let Err(error) = result.and_then(|()| self.slate_if_due()) {
-                tracing::warn!("stream {}: {error:#}; the encoder is started anew", self.stream.name);
+                tracing::warn!(
+                    "stream {}: {error:#}; the encoder is started anew",
+                    self.stream.name
+                );
                 self.output = None;
                 self.stream.video.end();
                 std::thread::sleep(TICK);
@@ -181,7 +184,9 @@ impl Compositor {
         let Some(file) = &mut self.events else { return };
         if let Err(error) = file.write_all((lines.join("\n") + "\n").as_bytes()) {
             let name = &self.stream.name;
-            tracing::error!("stream {name}: the events file cannot be written: {error}; it ends here");
+            tracing::error!(
+                "stream {name}: the events file cannot be written: {error}; it ends here"
+            );
             self.events = None;
         }
     }
@@ -225,6 +230,8 @@ impl Compositor {
         let late = live.arrived.elapsed() + self.effort > bound;
         if late && self.last_sent.elapsed() < AT_LEAST {
             stream.measures.late.fetch_add(1, Relaxed);
+            // One slow picture must not condemn the next ones.
+            self.effort = self.effort.mul_f64(0.7);
             return Ok(());
         }
         let (format, is_new) = stream.settle_format(live.frame.format());
@@ -254,8 +261,7 @@ impl Compositor {
         let begun = Instant::now();
         self.serve_clean(&format, &frame)?;
         self.paint(frame, arrived)?;
-        // Rises at once, falls slowly: what took long once may do so again.
-        self.effort = begun.elapsed().max(self.effort.mul_f64(0.9));
+        self.effort = self.effort.mul_f64(0.75) + begun.elapsed().mul_f64(0.25);
         self.last_frame = Instant::now();
         if self.slate.take().is_some() || stream.doing().state != State::Running {
             stream.set_doing(State::Running, None);

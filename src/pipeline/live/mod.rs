@@ -38,9 +38,9 @@ use self::desk::{Desk, DeskAnalyst, Load};
 use self::stream::{Controls, Stream};
 use super::{StopFlag, load_classifier, spawn};
 use crate::config::{Config, SourceKind, SourceUri, StreamConfig};
+use crate::explain::Method;
 use crate::explain::choose;
 use crate::media::{self, Mount, Outlet, RecordSettings, Recorder, RtspServer};
-use crate::explain::Method;
 use crate::model::{Classifier, Head, Heads, Model};
 use crate::names::{nearest, plain};
 use crate::sync_cell::Locked;
@@ -153,9 +153,9 @@ fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
     }
     let with_host = text.replacen("localhost:", "127.0.0.1:", 1);
     let address = with_host.parse();
-    address.map(Some).with_context(|| {
-        format!("{key} is {text:?}; give address and port, as in 127.0.0.1:8554")
-    })
+    address
+        .map(Some)
+        .with_context(|| format!("{key} is {text:?}; give address and port, as in 127.0.0.1:8554"))
 }
 
 fn check_port(key: &str, address: SocketAddr) -> anyhow::Result<()> {
@@ -285,7 +285,12 @@ pub fn serve(
         .transpose()?;
     started(&Reachable {
         web: server.as_ref().map(|server| format!("http://{}/", server.address())),
-        rtsp: live.running.lock().iter().flat_map(|r| r.mounts.iter().map(|m| m.0.clone())).collect(),
+        rtsp: live
+            .running
+            .lock()
+            .iter()
+            .flat_map(|r| r.mounts.iter().map(|m| m.0.clone()))
+            .collect(),
     });
     while !stop.load(Relaxed) {
         std::thread::sleep(Duration::from_millis(50));
@@ -295,7 +300,11 @@ pub fn serve(
     if let Some(server) = server {
         server.stop();
     }
-    if in_time { Ok(()) } else { bail!("a stream did not end in time; its recording ends in .part") }
+    if in_time {
+        Ok(())
+    } else {
+        bail!("a stream did not end in time; its recording ends in .part")
+    }
 }
 
 impl Live {
@@ -342,7 +351,8 @@ impl Live {
     /// Starts a stream whose name is free.
     fn launch(&self, config: StreamConfig, controls: Controls) -> anyhow::Result<Arc<Stream>> {
         let uri: SourceUri = config.source.parse().map_err(|why: String| anyhow!(why))?;
-        let events = Some(PathBuf::from(&config.events)).filter(|path| !path.as_os_str().is_empty());
+        let events =
+            Some(PathBuf::from(&config.events)).filter(|path| !path.as_os_str().is_empty());
         let events = events
             .map(|path| {
                 let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);

@@ -208,7 +208,8 @@ impl Station for Live {
         let uri: SourceUri = new.source.parse().map_err(impossible)?;
         if !uri.is_network() {
             return Err(impossible(
-                "a source added here must be a network address; files are named in the settings".to_owned(),
+                "a source added here must be a network address; files are named in the settings"
+                    .to_owned(),
             ));
         }
         {
@@ -230,7 +231,9 @@ impl Station for Live {
             self.patched(first, &new.patch)?
         };
         self.launch(config, controls).map_err(|error| {
-            Refusal::Failed(uri.without_secrets(&format!("the stream cannot be started: {error:#}")))
+            Refusal::Failed(
+                uri.without_secrets(&format!("the stream cannot be started: {error:#}")),
+            )
         })?;
         self.status_of(&new.name)
     }
@@ -306,10 +309,7 @@ impl Station for Live {
                 latency_s: measures.latency(),
                 inference_s: measures.inference(),
                 explanation_age_s: measures.age_s(),
-                queue_depth: BTreeMap::from([(
-                    "frames".to_owned(),
-                    stream.waiting.load(Relaxed),
-                )]),
+                queue_depth: BTreeMap::from([("frames".to_owned(), stream.waiting.load(Relaxed))]),
                 av_offset_s: stream.hub.sound_lag_s(),
                 rtsp_clients: running.mounts.iter().map(|(_, mount)| mount.clients()).sum(),
             }

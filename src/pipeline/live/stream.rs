@@ -1,8 +1,8 @@
 //! A live stream as all of its threads know it: who it is, how it is to be
 //! explained, what it is doing, and what it last showed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::changes::Changes;
