@@ -206,16 +206,13 @@ fn another_class_is_explained_without_a_break() {
 fn streams_are_added_and_removed_while_others_run() {
     let server = Server::start([PATTERN], &["--name", "one"]);
     server.wait_for("one", "running");
-    let (status, body) = server.ask(
-        "POST",
-        "/api/v1/streams",
-        r#"{"name": "two", "source": "test:ball,320x240,25"}"#,
-    );
+    let source = format!("{{\"name\": \"two\", \"source\": \"{}\"}}", server.rtsp[0]);
+    let (status, body) = server.ask("POST", "/api/v1/streams", &source);
     assert_eq!(status, 201, "{}", text(&body));
     let two = server.wait_for("two", "running");
     let address = two["rtsp"][0].as_str().unwrap().to_owned();
-    play(&address, (320, 240), 3);
-    let again = server.ask("POST", "/api/v1/streams", r#"{"name": "two", "source": "test:"}"#);
+    play(&address, SMALL, 3);
+    let again = server.ask("POST", "/api/v1/streams", r#"{"name": "two", "source": "test"}"#);
     assert_eq!(again.0, 409, "{}", text(&again.1));
     let file = server.ask("POST", "/api/v1/streams", r#"{"name": "f", "source": "Cargo.toml"}"#);
     assert!((400..500).contains(&file.0), "{}", text(&file.1));
@@ -296,7 +293,7 @@ fn a_source_without_a_picture_says_what_is_wrong_with_it() {
     let words = dir.path("words.mp4");
     std::fs::write(&words, "no video at all, only words\n".repeat(50)).unwrap();
     let server = Server::start([sound, words], &["--name", "sound", "--name", "words"]);
-    for (name, wanted) in [("sound", "sound and no picture"), ("words", "cannot read")] {
+    for (name, wanted) in [("sound", "sound and no picture"), ("words", "no video in it")] {
         let stream = server.wait(name, "explained", |s| s["detail"].is_string());
         let detail = stream["detail"].as_str().unwrap();
         assert!(detail.contains(wanted), "{detail}");

@@ -115,7 +115,8 @@ fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
         }
         match source.poll(TICK) {
             Some(LiveEvent::Eos) if is_file && stream.config.r#loop => {
-                if !source.rewind() {
+                let goes_on = source.rewind();
+                if !goes_on {
                     return End::Asked;
                 }
             }
