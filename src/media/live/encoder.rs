@@ -20,7 +20,7 @@ use gstreamer_video as gst_video;
 use super::super::elements::{add_chain, make};
 use super::super::output::{even_info, painted, picture_pool};
 use super::super::source::{capsfilter, running_time};
-use super::super::{Error, Frame};
+use super::super::{Error, Frame, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Unit};
 use super::source::Sound;
 use super::video::PictureFormat;
@@ -125,6 +125,7 @@ impl LiveEncoder {
                 .build(),
         );
         let pipeline = gst::Pipeline::new();
+        keep_verdicts_only(&pipeline);
         let source = input.clone().upcast::<gst::Element>();
         let sink = sink.upcast::<gst::Element>();
         add_chain(&pipeline, &[&source, &encode, &parse, &filter, &sink])?;

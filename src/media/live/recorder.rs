@@ -18,7 +18,7 @@ use gstreamer_app as gst_app;
 
 use super::super::elements::{add_chain, make, packet_source};
 use super::super::output::{link_to_mux, muxer};
-use super::super::{Container, Error, patience};
+use super::super::{Container, Error, keep_verdicts_only, patience};
 use super::hub::{Hub, SoundUnit, Tap, Unit};
 use crate::config::RecordFormat;
 use crate::frame::Pts;
@@ -257,6 +257,7 @@ impl Segment {
         sink.set_property("location", &part);
         sink.set_property("async", false);
         let pipeline = gst::Pipeline::new();
+        keep_verdicts_only(&pipeline);
         add_chain(&pipeline, &[picture.upcast_ref(), &parse])?;
         add_chain(&pipeline, &[&mux, &sink])?;
         parse.link(&mux).map_err(|e| Error::pipeline("linking the picture to the file", e))?;
