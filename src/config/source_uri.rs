@@ -238,7 +238,9 @@ mod tests {
             assert_eq!(uri.to_string(), shown);
             assert_eq!(format!("{uri:?}"), shown);
             assert_eq!(uri.secret(), text);
-            let quoted = uri.without_secrets(&format!("cannot open {text} (user:pa@ss@cam)"));
+            // Libraries quote it whole, or in part.
+            let part = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let quoted = uri.without_secrets(&format!("cannot open {text} ({part})"));
             assert!(!quoted.contains("pa@ss") && !quoted.contains("0123456789"), "{quoted}");
         }
     }
