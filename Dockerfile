@@ -16,7 +16,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
         gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
-        gstreamer1.0-libav libstdc++6 \
+        gstreamer1.0-libav libgstrtspserver-1.0-0 libstdc++6 curl \
     && rm -rf /var/lib/apt/lists/*
 
 # The program looks for ONNX Runtime in `lib` and for models in `models`, both
@@ -27,6 +27,8 @@ COPY --from=build /src/.heatcast/onnxruntime/LICENSE /src/.heatcast/onnxruntime/
 COPY models/broadcast /opt/heatcast/models/broadcast
 COPY models/imagenet /opt/heatcast/models/imagenet
 COPY pipelines /opt/heatcast/pipelines
+COPY assets/clips /opt/heatcast/assets/clips
+COPY packaging/healthcheck /opt/heatcast/healthcheck
 COPY LICENSE-MIT LICENSE-APACHE assets/DejaVuSans-LICENSE.txt /opt/heatcast/
 RUN ln -s /opt/heatcast/heatcast /usr/local/bin/heatcast
 
@@ -40,7 +42,7 @@ ENV GST_REGISTRY_UPDATE=no HOME=/tmp
 RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast
 WORKDIR /media
-# No HEALTHCHECK: a container is one run of the program and ends with it; its
-# exit code says how it went.
+# Asks a running server; other commands are over before it matters.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/opt/heatcast/healthcheck"]
 ENTRYPOINT ["heatcast"]
 CMD ["--help"]

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO := target/demo
 
-.PHONY: help setup build demo foreign test test-web check bench deny train train-imagenet
+.PHONY: help setup build demo foreign test test-web check bench soak deny train train-imagenet
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench: build ## Measure speed and memory beside a plain transcode and the naive 
 	test -x target/peers/bin/pip || python3 -m venv target/peers || { echo "install python3-venv first"; exit 1; }
 	target/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	python3 benches/transcode.py --long --peer target/peers/bin/python
+
+soak: build ## Run live streams with failing sources and clients: make soak MINUTES=30
+	python3 benches/soak.py --minutes $(or $(MINUTES),30)
 
 deny: ## Check licences, bans and sources of the dependencies
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing; get it with: cargo install --locked cargo-deny"; exit 1; }

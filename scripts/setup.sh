@@ -10,7 +10,7 @@ readonly RUST_MINIMUM=1.92
 readonly ORT_VERSION=1.32.0
 readonly ORT_DIR=.heatcast/onnxruntime
 readonly PACKAGES=(
-    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
     gstreamer1.0-libav gstreamer1.0-tools
@@ -57,7 +57,8 @@ check_machine() {
 
 # Elsewhere than on Debian and Ubuntu, packages have other names.
 check_other_system() {
-    pkg-config --exists 'gstreamer-app-1.0 >= 1.22' 'gstreamer-video-1.0 >= 1.22' 2>/dev/null &&
+    pkg-config --exists 'gstreamer-app-1.0 >= 1.22' 'gstreamer-video-1.0 >= 1.22' \
+        'gstreamer-rtsp-server-1.0 >= 1.22' 2>/dev/null &&
         python3 -m pip --version >/dev/null 2>&1 && command -v ffmpeg >/dev/null ||
         die "This script knows the packages of Debian and Ubuntu only; install the like of these, then run it again:" \
             "    ${PACKAGES[*]}"

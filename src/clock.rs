@@ -53,10 +53,11 @@ impl MediaClock {
         }
         let Lane { mut epoch, expected } = self.lanes[lane];
         if let Some(expected) = expected.filter(|e| is_splice(raw - e)) {
-            // Another track may have crossed this splice already.
-            let known = (0..self.epochs.len())
+            // Another track may have crossed this splice already. Epochs before
+            // are over, even if they began at the same raw time, as in a loop.
+            let known = (epoch + 1..self.epochs.len())
                 .rev()
-                .find(|&i| i != epoch && !is_splice(raw - self.epochs[i].raw));
+                .find(|&i| !is_splice(raw - self.epochs[i].raw));
             epoch = known.unwrap_or_else(|| {
                 let offset = expected + self.epochs[epoch].offset - raw;
                 self.epochs.push(Epoch { raw, offset });
@@ -147,6 +148,24 @@ mod tests {
         clock.map(0, 100 * S, FRAME);
         let next = clock.map(0, 5 * S, FRAME).unwrap();
         assert_eq!(next, Pts(100 * S as u64 + FRAME));
+    }
+
+    #[test]
+    fn a_recording_that_starts_again_and_again_goes_on_forward() {
+        let mut clock = MediaClock::default();
+        let mut last = None;
+        for _ in 0..4 {
+            for frame in 0..500 {
+                let raw = frame * 40_000_000;
+                let sound = clock.map(1, raw, FRAME);
+                let picture = clock.map(0, raw, FRAME);
+                assert_eq!(sound, picture);
+                assert!(picture > last, "{picture:?} after {last:?}");
+                last = picture;
+            }
+        }
+        assert_eq!(last, Some(Pts(1999 * FRAME)));
+        assert_eq!(clock.repairs(), 3);
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 11] = [
+    let verbs: [&[&str]; 12] = [
         &[],
         &["annotate"],
         &["doctor"],
@@ -217,6 +217,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
         &["model", "learn"],
         &["scan"],
         &["score"],
+        &["serve"],
     ];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {

@@ -17,7 +17,7 @@ mod serve;
 mod timeline_args;
 
 use std::fmt;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -163,6 +163,7 @@ fn start_logging(verbose: u8, quiet: bool, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let _ = match format {
         LogFormat::Text => log.without_time().try_init(),

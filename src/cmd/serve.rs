@@ -104,11 +104,7 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
             talk(format_args!("serving; Ctrl-C ends it"));
         }
     })
-    .map_err(|error| match error.downcast_ref::<crate::model::Error>() {
-        // Nothing was started.
-        Some(_) => Failure::usage(error),
-        None => Failure::run(error),
-    })
+    .map_err(Failure::run)
 }
 
 /// Defaults, then the file, then `--set`, then the flags.

@@ -52,6 +52,22 @@ impl SourceUri {
         &self.secret
     }
 
+    /// Host and port of the server to be connected to, for sources that are
+    /// connected to over TCP.
+    pub fn server(&self) -> Option<(String, u16)> {
+        let (scheme, rest) = self.secret.split_once("://")?;
+        let usual = match scheme.to_lowercase().as_str() {
+            "rtsp" => 554,
+            "rtsps" => 322,
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let authority = rest.split(['/', '?']).next()?.rsplit('@').next()?;
+        let (host, port) = split_port(authority).ok()?;
+        Some((host.to_owned(), port.unwrap_or(usual)))
+    }
+
     /// True for sources that a request over the network may name.
     pub const fn is_network(&self) -> bool {
         !matches!(self.kind, SourceKind::File(_))
@@ -84,6 +100,9 @@ impl FromStr for SourceUri {
             return Err("the source is empty; give an address or a file".to_owned());
         }
         let done = |kind| Ok(Self { kind, secret: text.to_owned() });
+        if text == "test" {
+            return done(SourceKind::Test(String::new()));
+        }
         if let Some(pattern) = text.strip_prefix("test:") {
             return done(SourceKind::Test(pattern.to_owned()));
         }
@@ -183,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn the_server_of_an_address_is_known() {
+        let server = |text: &str| text.parse::<SourceUri>().unwrap().server();
+        assert_eq!(server("rtsp://u:p@cam/1"), Some(("cam".into(), 554)));
+        assert_eq!(server("http://[::1]:81/x.m3u8"), Some(("::1".into(), 81)));
+        assert_eq!(server("udp://239.0.0.1:5000"), None);
+        assert_eq!(server("a.mp4"), None);
+    }
+
+    #[test]
     fn addresses_that_lead_nowhere_are_refused() {
         for (text, wanted) in [
             ("", "empty"),
@@ -210,7 +238,9 @@ mod tests {
             assert_eq!(uri.to_string(), shown);
             assert_eq!(format!("{uri:?}"), shown);
             assert_eq!(uri.secret(), text);
-            let quoted = uri.without_secrets(&format!("cannot open {text} (user:pa@ss@cam)"));
+            // Libraries quote it whole, or in part.
+            let part = text.split_once("://").map_or(text, |(_, rest)| rest);
+            let quoted = uri.without_secrets(&format!("cannot open {text} ({part})"));
             assert!(!quoted.contains("pa@ss") && !quoted.contains("0123456789"), "{quoted}");
         }
     }

@@ -120,6 +120,18 @@ pub fn time_of_day(ago: Duration) -> String {
     then.map_or_else(|_| "an unknown time".to_owned(), String::from)
 }
 
+/// Makes a pipeline keep only the messages that its bus is asked for: the end
+/// and failures. Nobody reads the others, and in a pipeline that runs for days
+/// they would pile up.
+fn keep_verdicts_only(pipeline: &gstreamer::Pipeline) {
+    use gstreamer::{BusSyncReply, MessageView, prelude::*};
+    let Some(bus) = pipeline.bus() else { return };
+    bus.set_sync_handler(|_, message| match message.view() {
+        MessageView::Error(_) | MessageView::Eos(_) => BusSyncReply::Pass,
+        _ => BusSyncReply::Drop,
+    });
+}
+
 /// A time to wait on a bus. Never zero: for that, the bindings return before
 /// they have looked.
 fn patience(timeout: Duration) -> gstreamer::ClockTime {

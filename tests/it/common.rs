@@ -127,6 +127,13 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
+    /// A picture of even size from its planes, one behind the other.
+    pub(crate) fn from_i420(width: usize, height: usize, bytes: &[u8]) -> Self {
+        let (y, rest) = bytes.split_at(width * height);
+        let (u, v) = rest.split_at(width * height / 4);
+        Self { pts_ns: 0, width, height, planes: [y, u, v].map(<[u8]>::to_vec) }
+    }
+
     /// Mean of plane `index` over a rectangle given in luma pixels.
     pub(crate) fn mean(&self, index: usize, x: usize, y: usize, w: usize, h: usize) -> f64 {
         let shift = usize::from(index > 0);

@@ -20,7 +20,7 @@ use gstreamer_video as gst_video;
 use super::super::elements::{add_chain, make};
 use super::super::output::{even_info, painted, picture_pool};
 use super::super::source::{capsfilter, running_time};
-use super::super::{Error, Frame};
+use super::super::{Error, Frame, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Unit};
 use super::source::Sound;
 use super::video::PictureFormat;
@@ -97,6 +97,8 @@ impl LiveEncoder {
         sink.set_property("enable-last-sample", false);
         let arrivals = Arrivals::default();
         let (known, target) = (Arc::clone(&arrivals), Arc::clone(hub));
+        let pad = encode.static_pad("src").ok_or(Error::Map)?;
+        let number = hub.set_encoder(&pad);
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
@@ -114,7 +116,7 @@ impl LiveEncoder {
                         at.and_then(|at| known.drain(..=at).next_back())
                     };
                     let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-                    target.picture(&Unit { buffer, pts: Pts(pts), keyframe });
+                    target.picture(&Unit { buffer, pts: Pts(pts), keyframe, encoder: number });
                     if let Some((_, arrived)) = arrived {
                         encoded(arrived.elapsed());
                     }
@@ -123,15 +125,13 @@ impl LiveEncoder {
                 .build(),
         );
         let pipeline = gst::Pipeline::new();
+        keep_verdicts_only(&pipeline);
         let source = input.clone().upcast::<gst::Element>();
         let sink = sink.upcast::<gst::Element>();
         add_chain(&pipeline, &[&source, &encode, &parse, &filter, &sink])?;
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|e| Error::pipeline("starting the encoder", e))?;
-        if let Some(pad) = encode.static_pad("src") {
-            hub.set_encoder(&pad);
-        }
         Ok(Self { pipeline, input, pool, info, hub: Arc::clone(hub), arrivals })
     }
 

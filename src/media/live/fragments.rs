@@ -11,9 +11,9 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::Error;
 use super::super::elements::{add_chain, make};
 use super::super::source::capsfilter;
+use super::super::{Error, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Tap, Unit};
 use crate::frame::Pts;
 use crate::sync_cell::Locked;
@@ -92,6 +92,7 @@ impl Fragmenter {
                 .build(),
         );
         let pipeline = gst::Pipeline::new();
+        keep_verdicts_only(&pipeline);
         let (source, sink) = (input.clone().upcast(), sink.upcast());
         add_chain(&pipeline, &[&source, &parse, &capsfilter(&avc)?, &mux, &sink])?;
         pipeline

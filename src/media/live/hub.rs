@@ -25,6 +25,8 @@ pub(super) struct Unit {
     pub(super) pts: Pts,
     /// Decoding can begin here.
     pub(super) keyframe: bool,
+    /// Number of the encoder: pictures of another one may have another size.
+    pub(super) encoder: u64,
 }
 
 /// One packet of sound.
@@ -51,6 +53,8 @@ pub struct Hub {
     next: AtomicU64,
     /// Where key frames are asked for.
     encoder: Locked<Option<gst::glib::WeakRef<gst::Pad>>>,
+    /// Encoders so far.
+    encoders: AtomicU64,
     asked: Locked<Option<Instant>>,
     sound: Locked<Option<(gst::Caps, Instant)>>,
     /// Stream times of the newest picture and sound, nanoseconds.
@@ -86,8 +90,10 @@ impl Hub {
         self.taps.lock().clone()
     }
 
-    pub(super) fn set_encoder(&self, pad: &gst::Pad) {
+    /// Notes which encoder fills the hub from now on; returns its number.
+    pub(super) fn set_encoder(&self, pad: &gst::Pad) -> u64 {
         *self.encoder.lock() = Some(pad.downgrade());
+        self.encoders.fetch_add(1, Relaxed)
     }
 
     /// Asks the encoder for a key frame, unless that was done a moment ago.

@@ -12,6 +12,7 @@
 mod encoder;
 mod fragments;
 mod hub;
+mod inputs;
 mod recorder;
 mod rtsp;
 mod source;

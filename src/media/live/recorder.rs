@@ -18,7 +18,7 @@ use gstreamer_app as gst_app;
 
 use super::super::elements::{add_chain, make, packet_source};
 use super::super::output::{link_to_mux, muxer};
-use super::super::{Container, Error, patience};
+use super::super::{Container, Error, keep_verdicts_only, patience};
 use super::hub::{Hub, SoundUnit, Tap, Unit};
 use crate::config::RecordFormat;
 use crate::frame::Pts;
@@ -31,6 +31,8 @@ const TRACK_BYTES: u64 = 64 << 20;
 const FINISH: Duration = Duration::from_secs(3);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(10);
+/// So long the first file waits for sound, nanoseconds of stream time.
+const SOUND_WAIT: u64 = 2_000_000_000;
 /// Sound that is silent is not waited for longer than this, nanoseconds.
 const LAG: u64 = 1_000_000_000;
 
@@ -77,7 +79,7 @@ impl Recorder {
         let feed = Arc::clone(hub);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || Writer { hub: feed, settings, failed: None }.run(&receiver))
+            .spawn(move || Writer { hub: feed, settings, failed: None, first: None }.run(&receiver))
             .map_err(|e| Error::pipeline("starting a thread", e))?;
         let number = hub.add(Arc::new(Input { sender, missed: Arc::clone(&missed) }));
         Ok(Self { hub: Arc::clone(hub), number, thread: Some(thread), missed })
@@ -122,6 +124,8 @@ struct Writer {
     settings: RecordSettings,
     /// When writing failed last.
     failed: Option<Instant>,
+    /// Time of the first picture.
+    first: Option<Pts>,
 }
 
 impl Writer {
@@ -133,10 +137,15 @@ impl Writer {
                 Ok(Item::Picture(unit)) => {
                     let length = self.settings.length.as_nanos();
                     let is_full = |f: &Segment| u128::from(unit.pts.0 - f.begin.0) >= length;
-                    if unit.keyframe && file.as_ref().is_some_and(is_full) {
+                    let is_other = |f: &Segment| f.encoder != unit.encoder;
+                    let is_over = |f: &Segment| is_full(f) || is_other(f);
+                    if unit.keyframe && file.as_ref().is_some_and(is_over) {
                         self.close(file.take());
                     }
-                    if file.is_none() && unit.keyframe && self.may_try() {
+                    let first = *self.first.get_or_insert(unit.pts);
+                    let has_waited = unit.pts.0 - first.0 >= SOUND_WAIT;
+                    let is_complete = has_waited || self.hub.sound_caps().is_some();
+                    if file.is_none() && unit.keyframe && is_complete && self.may_try() {
                         file = self.open(&unit);
                     }
                     missed_one |= items.len() + 1 >= MOST_WAITING;
@@ -209,6 +218,8 @@ struct Segment {
     picture: gst_app::AppSrc,
     sound: Option<gst_app::AppSrc>,
     begin: Pts,
+    /// Number of the encoder.
+    encoder: u64,
     /// End of the sound so far, nanoseconds since the beginning.
     sound_end: u64,
     part: PathBuf,
@@ -246,6 +257,7 @@ impl Segment {
         sink.set_property("location", &part);
         sink.set_property("async", false);
         let pipeline = gst::Pipeline::new();
+        keep_verdicts_only(&pipeline);
         add_chain(&pipeline, &[picture.upcast_ref(), &parse])?;
         add_chain(&pipeline, &[&mux, &sink])?;
         parse.link(&mux).map_err(|e| Error::pipeline("linking the picture to the file", e))?;
@@ -264,8 +276,8 @@ impl Segment {
             let _ = pipeline.set_state(gst::State::Null);
             return Err(Error::Live(format!("{}: {why}", path.display())));
         }
-        let begin = first.pts;
-        Ok(Self { pipeline, picture, sound, begin, sound_end: 0, part, path })
+        let (begin, encoder) = (first.pts, first.encoder);
+        Ok(Self { pipeline, picture, sound, begin, encoder, sound_end: 0, part, path })
     }
 
     fn time(&self, pts: Pts) -> u64 {

@@ -30,6 +30,7 @@ use super::super::source::{
 use super::super::track::Track;
 use super::super::{Container, Error, Frame, patience};
 use super::hub::SoundUnit;
+use super::inputs::{test_pattern, udp, unreachable_because};
 use super::video::{PictureFormat, add_branch};
 use crate::clock::MediaClock;
 use crate::config::{SourceKind, SourceUri, Transport};
@@ -38,9 +39,6 @@ use crate::sync_cell::Locked;
 
 /// How long a server may take to answer.
 const CONNECT_SECONDS: u32 = 10;
-/// Bytes of UDP packets that the system may hold for us.
-const UDP_BUFFER: i32 = 4 << 20;
-
 /// A decoded picture and when it left the decoder.
 #[derive(Clone, Debug)]
 pub struct LiveFrame {
@@ -112,6 +110,9 @@ pub enum LiveEvent {
     Failed(String),
 }
 
+/// The sound's track and the thread that hands its packets on.
+type Pumped = (Arc<Track>, Option<JoinHandle<()>>);
+
 /// State shared with GStreamer's threads.
 pub(super) struct Shared {
     pub(super) options: LiveOptions,
@@ -125,7 +126,7 @@ pub(super) struct Shared {
     frames: AtomicU64,
     last_pts: AtomicU64,
     failure: Locked<Option<Error>>,
-    track: Locked<Option<(Arc<Track>, Option<JoinHandle<()>>)>>,
+    track: Locked<Option<Pumped>>,
 }
 
 impl Shared {
@@ -310,6 +311,9 @@ impl LiveSource {
             }),
             _ if self.frames() > 0 => LiveEvent::Eos,
             _ if self.has_only_sound() => failed(self.only_sound()),
+            _ if !self.shared.has_video.load(Relaxed) => {
+                failed(format!("{}: there is no video in it", self.uri))
+            }
             _ => failed(format!("{}: it ended before a picture could be decoded", self.uri)),
         })
     }
@@ -337,7 +341,14 @@ impl LiveSource {
     /// Plays a file again from its start. False when it cannot be done.
     pub fn rewind(&self) -> bool {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
-        self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+        // Sinks that do not wait for a first picture do not reset the time that
+        // playing counts from either: without the pause, all would be late.
+        self.pipeline.set_state(gst::State::Paused).is_ok()
+            && self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+            && {
+                self.pipeline.set_start_time(gst::ClockTime::ZERO);
+                self.pipeline.set_state(gst::State::Playing).is_ok()
+            }
     }
 
     /// Closes the source. May take a while when a server does not answer.
@@ -365,10 +376,10 @@ impl LiveSource {
             "the server wants another user or password (401)".to_owned()
         } else if says("Not Found") || error.matches(gst::ResourceError::NotFound) {
             "the server has no such stream (404); check the path".to_owned()
-        } else if says("resolving") || says("resolve") {
-            "there is no host of that name; check the address".to_owned()
-        } else if says("refused") {
-            "nothing listens there (connection refused); is the source running?".to_owned()
+        } else if self.frames() == 0
+            && let Some(why) = self.uri.server().and_then(unreachable_because)
+        {
+            why
         } else if says("imeout") || says("timed out") {
             "the server does not answer; check address and network".to_owned()
         } else {
@@ -386,51 +397,6 @@ impl Drop for LiveSource {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn udp(host: &str, port: u16) -> Result<gst::Element, Error> {
-    let udp = make("udpsrc")?;
-    udp.set_property("address", host);
-    udp.set_property("port", i32::from(port));
-    udp.set_property("buffer-size", UDP_BUFFER);
-    Ok(udp)
-}
-
-/// `pattern[,WIDTHxHEIGHT[,FPS]]`, all of it optional.
-fn test_pattern(text: &str) -> Result<(gst::Element, gst::Element), Error> {
-    let wrong = || {
-        Error::Live(format!(
-            "test:{text}: give a pattern of videotestsrc, a size and a rate, as in test:ball,1280x720,25"
-        ))
-    };
-    let mut parts = text.split(',').map(str::trim);
-    let pattern = parts.next().filter(|p| !p.is_empty()).unwrap_or("smpte");
-    let (width, height) = match parts.next().filter(|p| !p.is_empty()) {
-        Some(size) => size.split_once('x').ok_or_else(wrong)?,
-        None => ("1280", "720"),
-    };
-    let number = |text: &str, most: i32| {
-        text.parse::<i32>().ok().filter(|n| (1..=most).contains(n)).ok_or_else(wrong)
-    };
-    let fps = number(parts.next().unwrap_or("25"), 240)?;
-    let test = make("videotestsrc")?;
-    let known = test.find_property("pattern").is_some_and(|p| {
-        gst::glib::EnumClass::with_type(p.value_type()).is_some_and(|c| {
-            c.value_by_nick(pattern).is_some() || c.value_by_name(pattern).is_some()
-        })
-    });
-    if !known {
-        return Err(wrong());
-    }
-    test.set_property_from_str("pattern", pattern);
-    test.set_property("is-live", true);
-    let caps = gst_video::VideoCapsBuilder::new()
-        .format(gst_video::VideoFormat::I420)
-        .width(number(width, 8192)?)
-        .height(number(height, 8192)?)
-        .framerate(gst::Fraction::new(fps, 1))
-        .build();
-    Ok((test, super::super::source::capsfilter(&caps)?))
 }
 
 /// Plugs every pad that the element will have.

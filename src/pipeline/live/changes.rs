@@ -15,11 +15,11 @@ use crate::still::Still;
 use crate::web::station::{Change, ClassStatus, HeadStatus};
 
 /// Changes that are remembered.
-const KEPT: usize = 200;
+const KEPT: usize = 100;
 /// Longer side of a still, pixels.
-const STILL_PX: usize = 640;
+const STILL_PX: usize = 480;
 /// JPEG quality of a still.
-const QUALITY: u8 = 82;
+const QUALITY: u8 = 78;
 /// Stills that may wait to be made.
 const WAITING: usize = 4;
 

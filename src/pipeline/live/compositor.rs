@@ -230,11 +230,17 @@ impl Compositor {
         let late = live.arrived.elapsed() + self.effort > bound;
         if late && self.last_sent.elapsed() < AT_LEAST {
             stream.measures.late.fetch_add(1, Relaxed);
+            // One slow picture must not condemn the next ones.
+            self.effort = self.effort.mul_f64(0.7);
             return Ok(());
         }
-        let format = stream.format.get_or_init(|| live.frame.format()).clone();
+        let (format, is_new) = stream.settle_format(live.frame.format());
+        if is_new {
+            // A slate may have been sent in another size.
+            (self.output, self.clean, self.painter) = (None, None, None);
+        }
         if live.frame.size() != format.size() {
-            // The slate was there first: the source must fit its size.
+            // It was opened before the size was known.
             stream.reopen.store(true, Relaxed);
             return Ok(());
         }
@@ -255,8 +261,7 @@ impl Compositor {
         let begun = Instant::now();
         self.serve_clean(&format, &frame)?;
         self.paint(frame, arrived)?;
-        // Rises at once, falls slowly: what took long once may do so again.
-        self.effort = begun.elapsed().max(self.effort.mul_f64(0.9));
+        self.effort = self.effort.mul_f64(0.75) + begun.elapsed().mul_f64(0.25);
         self.last_frame = Instant::now();
         if self.slate.take().is_some() || stream.doing().state != State::Running {
             stream.set_doing(State::Running, None);
@@ -385,7 +390,7 @@ impl Compositor {
         let (width, height) = (live.width_px as usize, live.height_px as usize);
         let size = if width > 0 { Size::new(width, height) } else { SLATE_SIZE };
         let plain = PictureFormat::plain(size, live.slate_fps)?;
-        let format = stream.format.get_or_init(|| plain).clone();
+        let format = stream.slate_format(plain, width > 0);
         let pause = Duration::from_secs(1) / live.slate_fps;
         let pause_ns = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         if self.slate.is_none() {
@@ -407,7 +412,10 @@ impl Compositor {
         self.open(&format)?;
         let least = self.last_pts.map_or(0, |last| last.0 + STEP);
         let elapsed = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let pts = Pts(elapsed.max(least));
+        // Evenly, as long as that keeps up with the time.
+        let even = self.last_pts.map_or(0, |last| last.0 + pause_ns);
+        let is_even = even.abs_diff(elapsed) < 4 * pause_ns;
+        let pts = Pts(if is_even { even } else { elapsed.max(least) });
         let (Some(slate), Some((encoder, _))) = (&self.slate, &self.output) else { return Ok(()) };
         let frame = slate.clone().at(pts);
         if let Some((clean, _)) = &self.clean {

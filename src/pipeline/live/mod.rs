@@ -42,7 +42,9 @@ use crate::explain::Method;
 use crate::explain::choose;
 use crate::media::{self, Mount, Outlet, RecordSettings, Recorder, RtspServer};
 use crate::model::{Classifier, Head, Heads, Model};
+use crate::names::{nearest, plain};
 use crate::sync_cell::Locked;
+use crate::web::station::Refusal;
 use crate::web::{self, Station};
 
 /// Decoded pictures that may wait for the compositor.
@@ -61,6 +63,10 @@ pub struct LivePlan {
     config: Config,
     rtsp: Option<SocketAddr>,
     web: Option<SocketAddr>,
+    model: Model,
+    classifier: Classifier,
+    /// How each stream is explained at first.
+    controls: Vec<Controls>,
 }
 
 impl std::fmt::Debug for LivePlan {
@@ -69,7 +75,8 @@ impl std::fmt::Debug for LivePlan {
     }
 }
 
-/// Checks everything about live operation that can be known beforehand.
+/// Checks everything about live operation that can be known beforehand, and
+/// loads the model.
 ///
 /// # Errors
 /// A sentence about the first thing that is wrong.
@@ -99,7 +106,45 @@ pub fn plan_live(config: Config) -> anyhow::Result<LivePlan> {
     for stream in &config.stream {
         check_stream(stream)?;
     }
-    Ok(LivePlan { config, rtsp, web })
+    let (model, classifier) = load_classifier(&config, Heads::All, config.explain.method)?;
+    let controls = config.stream.iter().map(|stream| {
+        let controls = first_controls(&config, classifier.heads(), stream);
+        controls.with_context(|| format!("stream `{}`", stream.name))
+    });
+    let controls = controls.collect::<anyhow::Result<_>>()?;
+    Ok(LivePlan { config, rtsp, web, model, classifier, controls })
+}
+
+/// How a stream is explained at first.
+fn first_controls(
+    config: &Config,
+    heads: &[Head],
+    stream: &StreamConfig,
+) -> Result<Controls, Refusal> {
+    let or = |own: &str, common: &str| if own.is_empty() { common } else { own }.to_owned();
+    let head = or(&stream.head, &config.model.head);
+    let class = or(&stream.class, &config.explain.class);
+    let head = if head.is_empty() { 0 } else { head_named(heads, &head)? };
+    let choice = choose(&heads[head].labels, &class)?;
+    let own_fps = stream.analysis_fps;
+    Ok(Controls {
+        head,
+        class,
+        choice,
+        method: config.explain.method,
+        style: config.overlay.style,
+        opacity: config.overlay.opacity,
+        analysis_fps: if own_fps > 0.0 { own_fps } else { config.analysis.fps },
+    })
+}
+
+/// The head of this name.
+fn head_named(heads: &[Head], asked: &str) -> Result<usize, Refusal> {
+    let wanted = plain(asked);
+    heads.iter().position(|head| plain(&head.name) == wanted).ok_or_else(|| {
+        let names = heads.iter().map(|head| (plain(&head.name), head.name.to_string()));
+        Refusal::NoHead { asked: asked.to_owned(), nearest: nearest(names, &wanted) }
+    })
 }
 
 fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
@@ -140,6 +185,12 @@ fn check_stream(stream: &StreamConfig) -> anyhow::Result<()> {
     }
     if !stream.record.is_empty() && !Path::new(&stream.record).is_dir() {
         bail!("stream `{name}`: there is no folder {} to record into; create it", stream.record);
+    }
+    if !stream.record.is_empty() {
+        let probe = Path::new(&stream.record).join(format!(".heatcast-{}", std::process::id()));
+        std::fs::File::create(&probe)
+            .and_then(|_| std::fs::remove_file(&probe))
+            .with_context(|| format!("stream `{name}`: cannot write into {}", stream.record))?;
     }
     if !stream.events.is_empty() {
         super::check_parent(Path::new(&stream.events))
@@ -212,19 +263,17 @@ pub struct Reachable {
 /// Serves streams until `stop` says so; `started` is told where.
 ///
 /// # Errors
-/// When the model cannot be had or the addresses cannot be listened on.
+/// When the addresses cannot be listened on.
 pub fn serve(
     plan: LivePlan,
     stop: &StopFlag,
     started: &mut dyn FnMut(&Reachable),
 ) -> anyhow::Result<()> {
     media::init()?;
-    let LivePlan { config, rtsp, web } = plan;
+    let LivePlan { config, rtsp, web, model, classifier, controls } = plan;
     let config = Arc::new(config);
-    let (model, classifier) = load_classifier(&config, Heads::All, config.explain.method)?;
     let live = Live::start(&config, model, classifier, rtsp)?;
-    for stream in &config.stream {
-        let controls = live.controls_of(stream).map_err(|why| anyhow!(why.to_string()))?;
+    for (stream, controls) in config.stream.iter().zip(controls) {
         live.launch(stream.clone(), controls)?;
     }
     let token = Some(config.web.token.clone()).filter(|token| !token.is_empty());
@@ -297,26 +346,6 @@ impl Live {
         drop(spawn("stills", stills)?);
         drop(helpers);
         Ok(live)
-    }
-
-    /// How a stream is explained at first.
-    fn controls_of(&self, stream: &StreamConfig) -> Result<Controls, crate::web::station::Refusal> {
-        let config = &self.config;
-        let or = |own: &str, common: &str| if own.is_empty() { common } else { own }.to_owned();
-        let head = or(&stream.head, &config.model.head);
-        let class = or(&stream.class, &config.explain.class);
-        let head = if head.is_empty() { 0 } else { self.head_named(&head)? };
-        let choice = choose(&self.heads[head].labels, &class)?;
-        let own_fps = stream.analysis_fps;
-        Ok(Controls {
-            head,
-            class,
-            choice,
-            method: config.explain.method,
-            style: config.overlay.style,
-            opacity: config.overlay.opacity,
-            analysis_fps: if own_fps > 0.0 { own_fps } else { config.analysis.fps },
-        })
     }
 
     /// Starts a stream whose name is free.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::changes::still_of;
 use super::compositor::explained_label;
 use super::stream::{Controls, Stream};
-use super::{Live, MOST_STREAMS, Running};
+use super::{Live, MOST_STREAMS, Running, first_controls, head_named};
 use crate::config::{SourceUri, StreamConfig, is_stream_name};
 use crate::explain::{ClassChoice, MethodChoice, choose};
 use crate::names::{nearest, plain};
@@ -26,14 +26,6 @@ const PICTURE_WAIT: Duration = Duration::from_secs(1);
 const REMOVAL: Duration = Duration::from_secs(4);
 
 impl Live {
-    pub(super) fn head_named(&self, asked: &str) -> Result<usize, Refusal> {
-        let wanted = plain(asked);
-        self.heads.iter().position(|head| plain(&head.name) == wanted).ok_or_else(|| {
-            let names = self.heads.iter().map(|head| (plain(&head.name), head.name.to_string()));
-            Refusal::NoHead { asked: asked.to_owned(), nearest: nearest(names, &wanted) }
-        })
-    }
-
     fn find(&self, name: &str) -> Result<Arc<Stream>, Refusal> {
         let running = self.running.lock();
         let found = running.iter().find(|r| r.stream.name == name);
@@ -46,7 +38,7 @@ impl Live {
     /// The controls after a change; nothing is changed yet.
     fn patched(&self, mut controls: Controls, patch: &Patch) -> Result<Controls, Refusal> {
         if let Some(head) = &patch.head {
-            controls.head = self.head_named(head)?;
+            controls.head = head_named(&self.heads, head)?;
             (controls.class, controls.choice) = ("top".to_owned(), ClassChoice::Top);
         }
         if let Some(class) = &patch.class {
@@ -115,7 +107,7 @@ impl Live {
                     .or_else(shown)
             }
         };
-        let size = stream.format.get().map(crate::media::PictureFormat::size);
+        let size = stream.format().map(|format| format.size());
         let methods = &self.methods[controls.head];
         StreamStatus {
             name: stream.name.clone(),
@@ -232,7 +224,10 @@ impl Station for Live {
             source: new.source.clone(),
             ..StreamConfig::default()
         };
-        let controls = self.patched(self.controls_of(&config)?, &new.patch)?;
+        let controls = {
+            let first = first_controls(&self.config, &self.heads, &config)?;
+            self.patched(first, &new.patch)?
+        };
         self.launch(config, controls).map_err(|error| {
             Refusal::Failed(
                 uri.without_secrets(&format!("the stream cannot be started: {error:#}")),

@@ -1,8 +1,8 @@
 //! A live stream as all of its threads know it: who it is, how it is to be
 //! explained, what it is doing, and what it last showed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::changes::Changes;
@@ -45,6 +45,13 @@ pub(super) struct Latest {
     pub(super) painted: Frame,
 }
 
+/// The format of an output.
+struct OutputFormat {
+    format: PictureFormat,
+    /// It is that of the slate, and the first picture may change it.
+    is_provisional: bool,
+}
+
 /// One stream.
 pub(super) struct Stream {
     pub(super) name: String,
@@ -55,7 +62,7 @@ pub(super) struct Stream {
     pub(super) version: AtomicU64,
     doing: Locked<Doing>,
     /// Format of the output, once it is known.
-    pub(super) format: OnceLock<PictureFormat>,
+    format: Locked<Option<OutputFormat>>,
     pub(super) latest: Locked<Option<Latest>>,
     pub(super) annotation: Locked<Option<Arc<Annotation>>>,
     pub(super) measures: Measures,
@@ -86,7 +93,7 @@ impl Stream {
                 detail: None,
                 since_unix_ms: unix_ms(),
             }),
-            format: OnceLock::new(),
+            format: Locked::default(),
             latest: Locked::default(),
             annotation: Locked::default(),
             measures: Measures::default(),
@@ -108,6 +115,37 @@ impl Stream {
     pub(super) fn set_controls(&self, controls: Controls) {
         *self.controls.lock() = controls;
         self.version.fetch_add(1, Relaxed);
+    }
+
+    /// The format of the output, once there is one.
+    pub(super) fn format(&self) -> Option<PictureFormat> {
+        self.format.lock().as_ref().map(|known| known.format.clone())
+    }
+
+    /// The format that pictures must have; any while only slates were sent.
+    pub(super) fn wanted_format(&self) -> Option<PictureFormat> {
+        let known = self.format.lock();
+        known.as_ref().filter(|known| !known.is_provisional).map(|known| known.format.clone())
+    }
+
+    /// The format of the output now that a picture of `format` has come. True
+    /// when it is another one from now on.
+    pub(super) fn settle_format(&self, format: PictureFormat) -> (PictureFormat, bool) {
+        let mut known = self.format.lock();
+        match &*known {
+            Some(known) if !known.is_provisional => (known.format.clone(), false),
+            _ => {
+                *known = Some(OutputFormat { format: format.clone(), is_provisional: false });
+                (format, true)
+            }
+        }
+    }
+
+    /// The format of a slate, which is `standard` where nothing is known.
+    pub(super) fn slate_format(&self, standard: PictureFormat, is_fixed: bool) -> PictureFormat {
+        let mut known = self.format.lock();
+        let made = || OutputFormat { format: standard, is_provisional: !is_fixed };
+        known.get_or_insert_with(made).format.clone()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::stream::Stream;
 use crate::config::{Audio, LiveConfig, SourceKind};
-use crate::media::{LiveEvent, LiveOptions, LiveSource, Outlet};
+use crate::frame::Size;
+use crate::media::{LiveEvent, LiveOptions, LiveSource, Outlet, PictureFormat};
 use crate::web::station::State;
 
 /// How often a source is looked at.
@@ -67,7 +68,7 @@ fn once(stream: &Stream, live: &LiveConfig, outlet: &Outlet, opening: u64) -> En
     let options = LiveOptions {
         transport: config.transport,
         jitter: Duration::from_millis(config.jitter_ms.into()),
-        format: stream.format.get().cloned(),
+        format: stream.wanted_format().or_else(|| configured(live)),
         with_sound: config.audio == Audio::Auto,
         opening,
     };
@@ -93,6 +94,12 @@ fn once(stream: &Stream, live: &LiveConfig, outlet: &Outlet, opening: u64) -> En
     end
 }
 
+/// The format of the output, where the settings fix it.
+fn configured(live: &LiveConfig) -> Option<PictureFormat> {
+    let size = Size::new(live.width_px as usize, live.height_px as usize);
+    (size.width > 0).then(|| PictureFormat::plain(size, 0).ok()).flatten()
+}
+
 fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
     let patience = Duration::from_secs_f64(live.stall_timeout_s);
     let is_file = matches!(stream.uri.kind, SourceKind::File(_));
@@ -108,7 +115,8 @@ fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
         }
         match source.poll(TICK) {
             Some(LiveEvent::Eos) if is_file && stream.config.r#loop => {
-                if !source.rewind() {
+                let goes_on = source.rewind();
+                if !goes_on {
                     return End::Asked;
                 }
             }
