@@ -197,7 +197,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 9] = [
+    let verbs: [&[&str]; 10] = [
         &[],
         &["annotate"],
         &["doctor"],
@@ -207,6 +207,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
         &["model", "check"],
         &["model", "inspect"],
         &["model", "learn"],
+        &["score"],
     ];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {

@@ -2,18 +2,21 @@
 //! the product's. Used by the bench and by the regression test.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use heatcast::frame::Pts;
 use heatcast::timeline::cue::CueKind;
+use heatcast::timeline::events::boundary_line;
+use heatcast::timeline::formats::{Announced, announced};
 use heatcast::timeline::score::{Span, Tally, timeline};
-use heatcast::timeline::segmenter::{Profile, Segmenter};
+use heatcast::timeline::segmenter::{Edge, LiveSegmenter, Profile, SegmentEvent, Segmenter, State};
 
-use crate::simulate::Recording;
+use super::simulate::Recording;
 
 /// Breaks in seconds.
 pub(crate) type Breaks = Vec<(f64, f64)>;
 
-/// Logits are clipped to this, as the segmenter's are.
+/// Logits are clipped to this before a mean is taken.
 const CLIP: f64 = 4.0;
 
 /// Every frame for itself.
@@ -47,14 +50,14 @@ pub(crate) fn hysteresis(r: &Recording, tau_s: f64, high: f64, low: f64) -> Brea
 }
 
 /// A hidden Markov model of two states, by the Viterbi algorithm. `weight` is
-/// nats per second and logit.
-pub(crate) fn hmm(r: &Recording, weight: f64) -> Breaks {
+/// nats per second and logit, logits are clipped.
+pub(crate) fn hmm(r: &Recording, weight: f64, clip: f64) -> Breaks {
     let alpha = weight / r.fps;
     let change = [560.0, 180.0].map(|mean_s: f64| (1.0 / (mean_s * r.fps)).ln());
     let mut value = [0.75_f64.ln(), 0.25_f64.ln()];
     let mut back = Vec::with_capacity(r.logits.len());
     for logit in &r.logits {
-        let evidence = alpha * logit.clamp(-CLIP, CLIP) / 2.0;
+        let evidence = alpha * logit.clamp(-clip, clip) / 2.0;
         let from_other = [value[1] + change[1], value[0] + change[0]];
         let changed = [from_other[0] > value[0], from_other[1] > value[1]];
         back.push(changed);
@@ -115,6 +118,42 @@ pub(crate) fn segmenter(r: &Recording, profile: &Profile) -> Breaks {
     let segments = segmenter.finish(Pts::from_secs_f64(r.duration_s));
     let breaks = segments.iter().filter(|s| &*s.label == "commercial");
     breaks.map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect()
+}
+
+/// The segmenter on the recording as it comes, asked once a second: breaks with
+/// the times at which they were first mentioned, and how many were taken back.
+pub(crate) fn live(r: &Recording, profile: &Profile, lag_s: u64) -> (Vec<Span>, usize) {
+    let labels: [Arc<str>; 2] = ["show".into(), "commercial".into()];
+    let lag = Duration::from_secs(lag_s);
+    let mut segmenter = LiveSegmenter::new("content", &labels, profile, lag);
+    let mut cues = r.cues.clone();
+    cues.sort_by_key(|cue| cue.end);
+    let (mut cues, mut events) = (cues.into_iter().peekable(), Vec::new());
+    for (i, logit) in r.logits.iter().enumerate() {
+        let pts = Pts::from_secs_f64(i as f64 / r.fps);
+        while let Some(cue) = cues.next_if(|cue| cue.end <= pts) {
+            segmenter.cue(cue);
+        }
+        let p = probability(*logit) as f32;
+        segmenter.observe(pts, false, &[1.0 - p, p]);
+        if i % r.fps as usize == 0 {
+            events.extend(segmenter.advance(pts));
+        }
+    }
+    events.extend(segmenter.finish(Pts::from_secs_f64(r.duration_s)));
+    let commercial = |e: &SegmentEvent| &*e.segment.label == "commercial";
+    let lines = events.iter().filter(|e| commercial(e)).filter_map(|e| boundary_line(e).ok());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let span = |a: &Announced| Span {
+        start_s: a.span.start.as_secs_f64(),
+        end_s: a.span.end.as_secs_f64(),
+        start_said_s: Some(a.start_said.as_secs_f64()),
+        end_said_s: Some(a.end_said.as_secs_f64()),
+    };
+    let spans = announced(&text).unwrap_or_default().iter().map(span).collect();
+    let taken_back =
+        |e: &&SegmentEvent| commercial(e) && e.edge == Edge::Start && e.state == State::Retracted;
+    (spans, events.iter().filter(taken_back).count())
 }
 
 /// Compares breaks with the truth.

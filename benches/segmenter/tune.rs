@@ -53,7 +53,7 @@ type Knob = (&'static str, &'static [f64], fn(&mut Profile, f64));
 
 const KNOBS: &[Knob] = &[
     ("evidence.weight", &[0.02, 0.03, 0.04, 0.05, 0.07, 0.1], |p, v| p.evidence.weight = v),
-    ("evidence.clip", &[2.0, 3.0, 4.0, 6.0], |p, v| p.evidence.clip = v),
+    ("evidence.clip", &[3.0, 4.0, 6.0], |p, v| p.evidence.clip = v),
     ("cues.boundary", &[-4.0, -3.0, -2.5, -2.0, -1.5, -1.0], |p, v| p.cues.boundary = v),
     ("cues.shot_cut", &[0.4, 0.8, 1.2, 1.6], |p, v| p.cues.shot_cut = v),
     ("cues.silence", &[0.4, 0.8, 1.2, 1.6, 2.0], |p, v| p.cues.silence = v),
@@ -77,8 +77,12 @@ fn baselines(recordings: &[Recording]) {
             });
         }
     }
-    for weight in [0.03, 0.05, 0.1, 0.2, 0.4] {
-        show(&format!("HMM {weight}"), recordings, |r| tidied(hmm(r, weight), 20.0, 30.0));
+    for clip in [2.0, 3.0, 4.0, 8.0] {
+        for weight in [0.1, 0.15, 0.2, 0.3, 0.4] {
+            show(&format!("HMM {weight} clip {clip}"), recordings, |r| {
+                tidied(hmm(r, weight, clip), 20.0, 30.0)
+            });
+        }
     }
 }
 

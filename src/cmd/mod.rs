@@ -10,6 +10,7 @@ mod explain_pictures;
 mod learn;
 mod model;
 mod progress;
+mod score;
 mod timeline_args;
 
 use std::fmt;
@@ -45,6 +46,8 @@ enum Verb {
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
     Eval(Box<eval::Args>),
+    /// Tell how well timelines agree with the truth
+    Score(Box<score::Args>),
     /// List, check and teach models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
@@ -116,6 +119,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
         Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Score(args) => score::run(*args, cli.quiet),
         Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),
     }

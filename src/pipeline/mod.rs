@@ -24,6 +24,7 @@ mod lessons;
 mod outputs;
 mod picture_files;
 mod pictures;
+mod scoring;
 mod summary;
 mod teach;
 mod timekeeper;
@@ -53,6 +54,7 @@ pub use outputs::{check_free, check_parent, same_file, write_whole};
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
+pub use scoring::{Score, ScoreInputs, ScorePlan, Scored, ScoredFile, plan_score};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
 use timekeeper::Timekeeper;

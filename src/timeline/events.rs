@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::annotation::{Annotation, ClassProb, Explanation, HeadResult};
 use crate::explain::attended_area;
 use crate::frame::{Pts, Size};
+use crate::timeline::segmenter::{Edge, SegmentEvent};
 
 /// Version of the contract; grows when a reader has to change.
 pub const SCHEMA: u32 = 1;
@@ -99,6 +100,19 @@ enum Line<'a, S> {
         pts_s: f64,
         starts_shot: bool,
     },
+    Boundary {
+        at_s: f64,
+        id: u64,
+        edge: &'static str,
+        state: &'static str,
+        head: &'a str,
+        label: &'a str,
+        start_s: f64,
+        end_s: f64,
+        confidence: f64,
+        margin: f64,
+        cues: Vec<&'static str>,
+    },
     End {
         frames: u64,
         analysed: u64,
@@ -174,6 +188,31 @@ pub fn annotation_lines(
     annotation.heads.iter().enumerate().map(line).collect()
 }
 
+/// The line about an edge of a segment of a live stream, without its line feed.
+///
+/// # Errors
+/// None that can be provoked.
+pub fn boundary_line(event: &SegmentEvent) -> Result<String, serde_json::Error> {
+    let SegmentEvent { id, edge, state, at, segment: s } = event;
+    let (edge, cues) = match edge {
+        Edge::Start => ("start", &s.start_cues),
+        Edge::End => ("end", &s.end_cues),
+    };
+    serde_json::to_string(&PlainLine::Boundary {
+        at_s: at.as_secs_f64(),
+        id: *id,
+        edge,
+        state: state.name(),
+        head: &s.head,
+        label: &s.label,
+        start_s: s.start.as_secs_f64(),
+        end_s: s.end.as_secs_f64(),
+        confidence: rounded(s.confidence.into(), 6),
+        margin: rounded(s.margin.into(), 6),
+        cues: cues.iter().map(|c| c.name()).collect(),
+    })
+}
+
 /// The last line of a record, without its line feed.
 ///
 /// # Errors
@@ -214,6 +253,8 @@ mod tests {
     use super::*;
     use crate::annotation::{ActivationMap, View};
     use crate::config::Config;
+    use crate::timeline::segmenter::State;
+    use crate::timeline::{CueKind, Segment};
 
     const DOC: &str = include_str!("../../docs/reference/events.md");
     const SIZE: Size = Size::new(1920, 1080);
@@ -269,6 +310,31 @@ mod tests {
         }
     }
 
+    /// A break that was believed to begin 0.3 s later first.
+    fn boundaries() -> [SegmentEvent; 3] {
+        let event = |edge, state, at, start, end| SegmentEvent {
+            id: 2,
+            edge,
+            state,
+            at: Pts::from_secs_f64(at),
+            segment: Segment {
+                head: "content".into(),
+                label: "commercial".into(),
+                start: Pts::from_secs_f64(start),
+                end: Pts::from_secs_f64(end),
+                confidence: 0.875,
+                margin: 4.5,
+                start_cues: vec![CueKind::ShotCut, CueKind::Black],
+                end_cues: Vec::new(),
+            },
+        };
+        [
+            event(Edge::Start, State::Provisional, 312.0, 300.5, 312.0),
+            event(Edge::Start, State::Final, 330.5, 300.2, 330.5),
+            event(Edge::End, State::Final, 450.4, 300.2, 420.2),
+        ]
+    }
+
     #[test]
     fn the_documented_lines_are_the_written_ones() {
         let examples: Vec<_> = DOC.lines().filter(|l| l.starts_with("{\"type\"")).collect();
@@ -283,6 +349,7 @@ mod tests {
             explanation: None,
         };
         written.extend(annotation_lines(&failed, SIZE).unwrap());
+        written.extend(boundaries().iter().map(|event| boundary_line(event).unwrap()));
         let mut end =
             End { frames: 250, analysed: 50, duration: Pts(10_000_000_000), reason: None };
         written.push(end_line(&end).unwrap());

@@ -11,9 +11,11 @@ pub const TOLERANCES_S: [f64; 3] = [0.5, 1.0, 2.0];
 
 /// Boundaries this near to an end of the stream are its ends, seconds.
 const STREAM_END_S: f64 = 1.0;
-/// Segments this close together are one, and overlaps of no more are rounding,
-/// seconds.
+/// Segments this close together are one, seconds.
 const TOUCHING_S: f64 = 0.001;
+/// Segments may overlap by the rounding of the coarsest format, a frame;
+/// seconds.
+const ROUNDING_S: f64 = 0.05;
 
 /// A stretch of the stream with the label that is scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,7 +69,7 @@ pub fn timeline(mut spans: Vec<Span>, duration_s: f64) -> Result<Vec<Span>, Cont
     let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
     for span in spans {
         match joined.last_mut() {
-            Some(last) if span.start_s < last.end_s - TOUCHING_S => {
+            Some(last) if span.start_s < last.end_s - ROUNDING_S => {
                 let (a, b) = (last.start_s, last.end_s);
                 return Err(Contradiction::Overlap(a, b, span.start_s, span.end_s));
             }
@@ -420,4 +422,163 @@ pub struct AllShow {
     pub show_lost_s_per_h: Option<f64>,
     /// All of it.
     pub ads_missed_s_per_h: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(pairs: &[(f64, f64)]) -> Vec<Span> {
+        pairs.iter().map(|(start, end)| Span::new(*start, *end)).collect()
+    }
+
+    fn scores(truth: &[(f64, f64)], predicted: &[(f64, f64)], duration_s: f64) -> Scores {
+        let line = |pairs| timeline(spans(pairs), duration_s).unwrap();
+        Tally::of(&line(truth), &line(predicted), duration_s).scores()
+    }
+
+    #[track_caller]
+    fn near(found: Option<f64>, wanted: f64) {
+        assert!(found.is_some_and(|f| (f - wanted).abs() < 1e-9), "{found:?}, wanted {wanted}");
+    }
+
+    #[test]
+    fn the_same_timeline_is_perfect() {
+        let breaks = [(100.0, 200.0), (500.0, 650.0)];
+        let s = scores(&breaks, &breaks, 1000.0);
+        for part in [
+            s.frame_accuracy,
+            s.mcc,
+            s.precision,
+            s.recall,
+            s.segment_f1.iou_50,
+            s.segment_f1.iou_90,
+            s.boundary_f1.half,
+            s.boundary_f1.two,
+        ] {
+            near(part, 1.0);
+        }
+        for none in [
+            s.boundary_error_s.median,
+            s.boundary_error_s.p90,
+            s.boundary_error_s.bias,
+            s.show_lost_s_per_h,
+            s.ads_missed_s_per_h,
+        ] {
+            near(none, 0.0);
+        }
+        near(s.all_show.frame_accuracy, 0.75);
+        near(s.all_show.ads_missed_s_per_h, 900.0);
+    }
+
+    #[test]
+    fn known_errors_get_known_figures() {
+        // Of half an hour: one break begins 10 s late and ends 1.5 s late, one
+        // is missed, one of 20 s is made up.
+        let truth = [(100.0, 200.0), (600.0, 700.0)];
+        let predicted = [(110.0, 201.5), (1000.0, 1020.0)];
+        let s = scores(&truth, &predicted, 1800.0);
+        near(s.frame_accuracy, (1800.0 - 10.0 - 1.5 - 100.0 - 20.0) / 1800.0);
+        near(s.show_lost_s_per_h, 2.0 * 21.5);
+        near(s.ads_missed_s_per_h, 2.0 * 110.0);
+        near(s.precision, 90.0 / 111.5);
+        near(s.recall, 90.0 / 200.0);
+        // Intersection over union is 90 / 101.5 = 0.887.
+        near(s.segment_f1.iou_50, 0.5);
+        near(s.segment_f1.iou_75, 0.5);
+        near(s.segment_f1.iou_90, 0.0);
+        near(s.boundary_f1.one, 0.0);
+        near(s.boundary_f1.two, 2.0 * 1.0 / 8.0);
+        near(s.boundary_error_s.median, (10.0 + 1.5) / 2.0);
+        near(s.boundary_error_s.p90, 1.5 + 0.9 * 8.5);
+        near(s.boundary_error_s.bias, 5.75);
+        near(s.boundary_error_s.start_bias, 10.0);
+        near(s.boundary_error_s.end_bias, 1.5);
+        let (tp, tn, fp, missed) = (90.0_f64, 1578.5, 21.5, 110.0);
+        let below = ((tp + fp) * (tp + missed) * (tn + fp) * (tn + missed)).sqrt();
+        near(s.mcc, (tp * tn - fp * missed) / below);
+    }
+
+    #[test]
+    fn nothing_to_divide_by_is_no_figure() {
+        let s = scores(&[], &[], 100.0);
+        near(s.frame_accuracy, 1.0);
+        assert_eq!((s.mcc, s.segment_f1.iou_50, s.boundary_f1.one), (None, None, None));
+        assert_eq!((s.precision, s.recall, s.boundary_error_s.median), (None, None, None));
+        near(scores(&[(10.0, 20.0)], &[], 100.0).segment_f1.iou_50, 0.0);
+        let json = serde_json::to_value(&s).unwrap();
+        assert!(json["segment_f1"]["0.5"].is_null() && json["boundary_f1"]["2"].is_null());
+    }
+
+    #[test]
+    fn each_segment_and_boundary_is_in_one_pair_at_most() {
+        // Two halves of one break: only one of them can be it.
+        let s = scores(&[(100.0, 200.0)], &[(100.0, 150.0), (150.5, 200.0)], 1000.0);
+        near(s.segment_f1.iou_50, 2.0 * 1.0 / 3.0);
+        // Three boundaries around one.
+        assert_eq!(near_pairs(&[10.0], &[9.5, 10.0, 10.5], 1.0), 1);
+        // The most pairs, not the nearest first.
+        assert_eq!(near_pairs(&[10.0, 11.0], &[10.9, 11.9], 1.0), 2);
+        assert_eq!(near_pairs(&[10.0], &[10.5], 0.5), 1);
+        // A start is no end.
+        let s = scores(&[(100.0, 200.0)], &[(200.0, 300.0)], 1000.0);
+        near(s.boundary_f1.one, 0.0);
+    }
+
+    #[test]
+    fn the_ends_of_a_stream_are_no_boundaries() {
+        let s = scores(&[(0.0, 50.0), (900.0, 1000.0)], &[(0.8, 50.0), (900.0, 999.5)], 1000.0);
+        assert_eq!((s.boundaries.truth, s.boundaries.predicted), (2, 2));
+        near(s.boundary_f1.half, 1.0);
+        near(s.boundary_error_s.p90, 0.0);
+    }
+
+    #[test]
+    fn files_are_pooled_by_what_was_counted() {
+        let one = Tally::of(&spans(&[(10.0, 20.0)]), &spans(&[(10.0, 20.0)]), 100.0);
+        let mut all = Tally::of(&[], &spans(&[(0.0, 300.0)]), 300.0);
+        near(all.scores().frame_accuracy, 0.0);
+        all.add(&one);
+        let s = all.scores();
+        assert_eq!((s.files, s.duration_s), (2, 400.0));
+        near(s.frame_accuracy, 0.25);
+        near(s.segment_f1.iou_50, 2.0 / 3.0);
+        near(s.show_lost_s_per_h, 2700.0);
+    }
+
+    #[test]
+    fn announcements_are_measured_from_the_true_time() {
+        let said = |start, end, a, b| Span {
+            start_said_s: Some(a),
+            end_said_s: Some(b),
+            ..Span::new(start, end)
+        };
+        let truth = spans(&[(100.0, 200.0), (500.0, 600.0)]);
+        let predicted = [said(101.0, 200.0, 131.0, 230.0), said(500.0, 600.0, 510.0, 640.0)];
+        let latency = Tally::of(&truth, &predicted, 1000.0).scores().latency_s;
+        near(latency.start.median, (31.0 + 10.0) / 2.0);
+        near(latency.end.p90, 30.0 + 0.9 * 10.0);
+        assert_eq!((latency.start.n, latency.end.n), (2, 2));
+        let none = Tally::of(&truth, &truth, 1000.0).scores().latency_s;
+        assert_eq!((none.start.n, none.start.median), (0, None));
+    }
+
+    #[test]
+    fn a_timeline_is_in_order_joined_and_within_the_stream() {
+        let given = [(30.0, 40.0), (10.0, 20.0), (20.0005, 25.0), (90.0, 200.0), (150.0, 160.0)];
+        let joined = timeline(spans(&given[..4]), 100.0).unwrap();
+        assert_eq!(joined, spans(&[(10.0, 25.0), (30.0, 40.0), (90.0, 100.0)]));
+        for (pairs, says) in [
+            (&given[..], "90.000 s to 200.000 s and 150.000 s to 160.000 s overlap"),
+            (&[(20.0, 10.0)], "the segment from 20.000 s ends at 10.000 s"),
+            (&[(20.0, 20.0)], "not after its start"),
+            (&[(-1.0, 10.0)], "has no place"),
+            (&[(0.0, f64::NAN)], "has no place"),
+        ] {
+            let said = timeline(spans(pairs), 1000.0).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+        }
+        // The rounding of a format that counts frames.
+        assert_eq!(timeline(spans(&[(0.0, 10.04), (10.0, 20.0)]), 100.0).unwrap().len(), 1);
+    }
 }

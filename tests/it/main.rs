@@ -20,4 +20,6 @@ mod identity;
 mod learn;
 mod packages;
 mod pictures;
+mod score;
+mod segmenter;
 mod timeline;

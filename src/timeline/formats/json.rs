@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Timeline;
+use super::boundaries::announced;
 use super::read::{Error, OPEN_END, Span, lines, span};
 use crate::frame::Pts;
 
@@ -128,6 +129,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
                     }
                 }
             }
+            // A live stream: its decisions, not every frame.
+            Some("boundary") => {
+                return Ok(announced(text)?.into_iter().map(|a| a.span).collect());
+            }
             Some("end") => end = known.duration_s.and_then(at).unwrap_or(OPEN_END),
             _ => {}
         }
@@ -139,4 +144,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Span>, Error> {
         }
     }
     Ok(spans)
+}
+
+/// The duration that a line of either kind of file states.
+pub(super) fn duration(text: &str) -> Option<Pts> {
+    let known = text.lines().rev().filter_map(|line| serde_json::from_str::<Known>(line).ok());
+    let mut said = known.filter(|k| matches!(k.kind.as_deref(), Some("timeline" | "end")));
+    said.find_map(|k| k.duration_s.filter(|s| s.is_finite() && *s > 0.0)).map(Pts::from_secs_f64)
 }

@@ -6,6 +6,7 @@
 //! are stream time, in seconds where the format allows it.
 
 mod as_run;
+mod boundaries;
 mod chapters;
 mod comskip;
 mod edl;
@@ -20,9 +21,10 @@ mod webvtt;
 use super::segment::Segment;
 use crate::frame::Pts;
 use crate::names;
+pub use boundaries::{Announced, announced};
 pub use chapters::{Chapter, chapters};
 pub use edl::Action;
-pub use read::{BREAK, Error, Span, breaks, read};
+pub use read::{BREAK, Error, OPEN_END, Span, breaks, duration, read, stated};
 pub use scte35::{Splice, splices};
 pub use time::{Origin, Timecode, WallTime};
 

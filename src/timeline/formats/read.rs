@@ -10,7 +10,7 @@ use crate::names;
 /// What lists that hold nothing but breaks call them.
 pub const BREAK: &str = "commercial";
 /// The end of a stretch that lasts until the stream does.
-pub(super) const OPEN_END: Pts = Pts(u64::MAX);
+pub const OPEN_END: Pts = Pts(u64::MAX);
 /// Stretches may overlap by the rounding of the coarsest format, a frame.
 const ROUNDING_NS: u64 = 50_000_000;
 
@@ -121,16 +121,30 @@ fn kind_of(text: &str, name: &str) -> Kind {
 /// # Errors
 /// [`Error`] for the first thing that cannot be read, or cannot be true.
 pub fn read(text: &str, name: &str) -> Result<Vec<Span>, Error> {
+    in_order(stated(text, name)?)
+}
+
+/// What [`read`] gives, as it is written: in the order of the text, stretches
+/// that overlap left as they are.
+///
+/// # Errors
+/// [`Error`] for the first thing that cannot be read.
+pub fn stated(text: &str, name: &str) -> Result<Vec<Span>, Error> {
     let text = text.trim_start_matches('\u{feff}');
-    let spans = match kind_of(text, name) {
+    match kind_of(text, name) {
         Kind::Json => json::read(text),
         Kind::Chapters => chapters::read(text),
         Kind::WebVtt => webvtt::read(text),
         Kind::Comskip => comskip::read(text),
         Kind::Table => as_run::read(text),
         Kind::Edl => edl::read(text),
-    }?;
-    in_order(spans)
+    }
+}
+
+/// The duration of the recording, where the text says it: segments and events.
+pub fn duration(text: &str) -> Option<Pts> {
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim_start().starts_with('{') { json::duration(text) } else { None }
 }
 
 /// Sorts stretches; joins those of one label that overlap.

@@ -203,14 +203,14 @@ impl Lattice {
         let n = self.labels();
         let mut far = self.far[(node - 1) * n + k];
         let value = |start: usize| self.enter[start * n + k] - self.evidence[start * n + k];
-        let (nats, start) = self.from_start(node, k, &mut far, value);
+        let (nats, start) = self.start_for(node, k, &mut far, value);
         self.far.push(far);
         (nats + self.evidence[node * n + k], start)
     }
 
     /// The start with the largest sum of `value` and the prior of a segment of
     /// label `k` from there to `node`. Carries the far starts along.
-    fn from_start(
+    fn start_for(
         &self,
         node: usize,
         k: usize,
@@ -249,14 +249,13 @@ impl Lattice {
     pub(super) fn best_until(&self, time: f64, evidence: &[f64]) -> (f64, Vec<Span>) {
         let n = self.labels();
         let mut best = (NEVER, 0, 0);
-        for k in 0..n {
+        for (k, until) in evidence.iter().enumerate() {
             for start in (0..self.len()).rev() {
                 let length = time - self.times[start];
                 if !self.priors[k].allows(length) {
                     break;
                 }
-                let nats = self.enter[start * n + k] + evidence[k]
-                    - self.evidence[start * n + k]
+                let nats = self.enter[start * n + k] + until - self.evidence[start * n + k]
                     + self.priors[k].part(length);
                 if nats > best.0 {
                     best = (nats, start, k);
@@ -335,8 +334,7 @@ impl<'a> Rest<'a> {
         let open = prior.part(self.end_time - start);
         let mut best = self.end_evidence[k] + open;
         let whole = node > 0 || lattice.root.begins;
-        let (window, flat) =
-            if whole { (prior.window(), prior.flat()) } else { (0.0, NEVER) };
+        let (window, flat) = if whole { (prior.window(), prior.flat()) } else { (0.0, NEVER) };
         let near = lattice.times[least..].partition_point(|t| t - start <= window) + least;
         for end in least..near {
             let at = end * n + k;
@@ -371,7 +369,8 @@ impl<'a> Rest<'a> {
             let mut near = 1;
             if prior.duration.max_s.is_none() {
                 let to_the_end = self.end_evidence[k] + OPEN;
-                best = best.max(far.value + to_the_end.max(self.later[least * n + k] + prior.flat()));
+                best =
+                    best.max(far.value + to_the_end.max(self.later[least * n + k] + prior.flat()));
                 near = (far.seen as usize).min(span.start + 1);
             }
             for start in std::iter::once(0).chain(near..=span.start) {
@@ -405,7 +404,7 @@ impl<'a> Rest<'a> {
                     };
                     enter - lattice.evidence[start * n + k]
                 };
-                scores[k] = lattice.from_start(node, k, &mut fars[k], value).0
+                scores[k] = lattice.start_for(node, k, &mut fars[k], value).0
                     + lattice.evidence[node * n + k]
                     + lattice.bonus[node];
             }
@@ -418,5 +417,147 @@ impl<'a> Rest<'a> {
             }
         }
         best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small numbers that look random.
+    fn noise(seed: &mut u64) -> f64 {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 40) as f64 / (1u64 << 24) as f64
+    }
+
+    struct Small {
+        durations: Vec<Duration>,
+        root: Root,
+        times: Vec<f64>,
+        bonus: Vec<f64>,
+        /// By candidate and label; the last row is the end of the stream.
+        evidence: Vec<Vec<f64>>,
+    }
+
+    impl Small {
+        fn new(seed: &mut u64, labels: usize, nodes: usize, root: Root) -> Self {
+            let duration = |k: usize, seed: &mut u64| Duration {
+                median_s: 2.0 + 6.0 * noise(seed),
+                sigma: 0.3 + noise(seed),
+                min_s: 1.5 * noise(seed),
+                max_s: (k > 0 && noise(seed) < 0.5).then_some(6.0 + 10.0 * noise(seed)),
+            };
+            let durations = (0..labels).map(|k| duration(k, seed)).collect();
+            let (mut times, mut evidence) = (vec![0.0], vec![vec![0.0; labels]]);
+            for n in 0..nodes {
+                times.push(times[n] + 0.5 + 3.0 * noise(seed));
+                let next = |e: &f64| e - 2.0 * noise(seed);
+                let row = evidence[n].iter().map(next).collect();
+                evidence.push(row);
+            }
+            let bonus = times.iter().map(|_| -2.0 * noise(seed)).collect();
+            Self { durations, root, times, bonus, evidence }
+        }
+
+        fn end(&self) -> usize {
+            self.times.len() - 1
+        }
+
+        fn lattice(&self) -> Lattice {
+            let priors = self.durations.iter().map(|d| Prior::new(*d)).collect();
+            let mut lattice = Lattice::new(priors, self.root, 0.0, &self.evidence[0]);
+            for n in 1..self.end() {
+                lattice.push(self.times[n], self.bonus[n], &self.evidence[n]);
+            }
+            lattice
+        }
+
+        /// The prior as the documentation has it.
+        fn prior(&self, k: usize, from: usize, to: usize) -> f64 {
+            let (d, seconds) = (self.durations[k], self.times[to] - self.times[from]);
+            if d.max_s.is_some_and(|max| seconds > max) {
+                return f64::NEG_INFINITY;
+            }
+            if to == self.end() || (from == 0 && !self.root.begins) {
+                return -0.5;
+            }
+            if seconds < d.min_s {
+                return f64::NEG_INFINITY;
+            }
+            let z = ((seconds / d.median_s).ln() / d.sigma).min(1.5);
+            -z * z / 2.0
+        }
+
+        /// The best nats of all timelines that `allowed` lets pass.
+        fn best(&self, allowed: &dyn Fn(&[Span]) -> bool) -> f64 {
+            let mut best = f64::NEG_INFINITY;
+            self.each(&mut Vec::new(), 0.0, &mut |spans, nats| {
+                if nats > best && allowed(spans) {
+                    best = nats;
+                }
+            });
+            best
+        }
+
+        fn each(&self, spans: &mut Vec<Span>, nats: f64, see: &mut dyn FnMut(&[Span], f64)) {
+            let start = spans.last().map_or(0, |s| s.end);
+            if start == self.end() {
+                return see(spans, nats);
+            }
+            for end in start + 1..=self.end() {
+                for label in 0..self.durations.len() {
+                    let wrong = spans.is_empty() && self.root.label.is_some_and(|l| l != label);
+                    if wrong || spans.last().is_some_and(|s| s.label == label) {
+                        continue;
+                    }
+                    let bonus = if end < self.end() { self.bonus[end] } else { 0.0 };
+                    let more = self.evidence[end][label] - self.evidence[start][label]
+                        + self.prior(label, start, end)
+                        + bonus;
+                    if more > f64::NEG_INFINITY {
+                        spans.push(Span { start, end, label });
+                        self.each(spans, nats + more, see);
+                        spans.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_best_of_all_timelines_is_found_and_so_are_the_margins() {
+        let mut seed = 7;
+        let fixed = |begins| Root { label: Some(1), begins };
+        for (labels, nodes, root, rounds) in [
+            (2, 9, Root::STREAM, 60),
+            (2, 9, fixed(true), 30),
+            (2, 9, fixed(false), 30),
+            (3, 6, Root::STREAM, 60),
+            (4, 5, fixed(true), 30),
+        ] {
+            for _ in 0..rounds {
+                let small = Small::new(&mut seed, labels, nodes, root);
+                let lattice = small.lattice();
+                let end = small.end();
+                let (nats, spans) = lattice.best_until(small.times[end], &small.evidence[end]);
+                let wanted = small.best(&|_| true);
+                assert!((nats - wanted).abs() < 1e-9 || nats == wanted, "{nats} {wanted}");
+                if nats == f64::NEG_INFINITY {
+                    continue;
+                }
+                let margins = lattice.margins(small.times[end], &small.evidence[end], &spans);
+                for (span, margin) in spans.iter().zip(margins) {
+                    let absent = |others: &[Span]| {
+                        let hits = |o: &Span| {
+                            o.label == span.label && o.start < span.end && o.end > span.start
+                        };
+                        !others.iter().any(hits)
+                    };
+                    let wanted = (nats - small.best(&absent)).min(999.0);
+                    assert!((margin - wanted).abs() < 1e-9, "{span:?}: {margin} {wanted}");
+                }
+            }
+        }
     }
 }

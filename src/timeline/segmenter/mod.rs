@@ -24,31 +24,9 @@ pub use profile::Profile;
 use self::candidates::{Candidate, candidates, slot_spans};
 use self::evidence::EvidenceSums;
 use self::lattice::{Lattice, Prior, Root, Span};
-use crate::annotation::HeadResult;
 use crate::frame::Pts;
 use crate::timeline::cue::{Cue, CueKind};
 use crate::timeline::segment::Segment;
-
-/// A probability for each of the `labels` labels of a head, from an answer that
-/// lists the best of them: what it leaves out shares what is left.
-///
-/// A head of one label gets a second one, its absence.
-pub fn probabilities(answer: &HeadResult, labels: usize) -> Vec<f32> {
-    let mut all = vec![f32::NAN; labels.max(2)];
-    for class in &answer.top {
-        if let Some(p) = all.get_mut(class.index) {
-            *p = class.probability;
-        }
-    }
-    let known = || all.iter().filter(|p| !p.is_nan());
-    let missing = all.len() - known().count();
-    let rest = (1.0 - known().sum::<f32>()).max(0.0) / missing.max(1) as f32;
-    // No more than any that is listed.
-    let rest = known().copied().fold(rest, f32::min);
-    let rest = if labels < 2 { 1.0 - all[0] } else { rest };
-    all.iter_mut().filter(|p| p.is_nan()).for_each(|p| *p = rest);
-    all
-}
 
 /// What recordings and live streams have in common.
 #[derive(Clone, Debug)]
@@ -124,7 +102,8 @@ impl<'a> SlotClock<'a> {
     }
 
     fn at(&mut self, time: f64) -> f64 {
-        while let Some((&(start, end), rest)) = self.spans.split_first().filter(|(s, _)| s.1 <= time)
+        while let Some((&(start, end), rest)) =
+            self.spans.split_first().filter(|(s, _)| s.1 <= time)
         {
             self.passed_s += end - start;
             self.spans = rest;
@@ -151,7 +130,8 @@ impl Segmenter {
     }
 
     /// Takes the answer for an analysed frame: a calibrated probability for
-    /// each label. Frames come in order; one without an answer says nothing.
+    /// each label; of a head of one label also that of its absence. Frames come
+    /// in order; one without an answer says nothing.
     pub fn observe(&mut self, pts: Pts, starts_shot: bool, probabilities: &[f32]) {
         self.start.get_or_insert(pts);
         self.sums.add(pts, starts_shot, probabilities);
