@@ -112,11 +112,12 @@ impl Stream<'_> {
         if !starts {
             return Ok(());
         }
-        let Some(payload) = packet.get_mut(4 + skipped..) else { return Ok(()) };
+        let Some(payload) = packet.get(4 + skipped..) else { return Ok(()) };
         if pid == 0 {
             self.map = program_map(payload).or(self.map);
         } else if Some(pid) == self.map {
-            self.note(payload)?;
+            let section = self.with_cues(payload)?;
+            put_section(packet, skipped, &section)?;
         } else if Some(pid) == self.video
             && let Some(time) = presentation_time(payload)
         {
@@ -155,15 +156,14 @@ impl Stream<'_> {
             .collect()
     }
 
-    /// Reads the programme map and adds the stream of sections to it
-    /// (13818-1, 2.4.4.8).
-    fn note(&mut self, payload: &mut [u8]) -> Result<(), Error> {
+    /// The programme map (13818-1, 2.4.4.8) in the payload of a packet, with the
+    /// stream of sections.
+    fn with_cues(&mut self, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let broken = || Error::Structure("programme map cannot be followed");
-        let pointer = usize::from(*payload.first().ok_or_else(broken)?);
-        let room = payload.get_mut(1 + pointer..).ok_or_else(broken)?;
-        let length = section_length(room).filter(|n| *n <= room.len());
+        let [0, section @ ..] = payload else { return Err(broken()) };
+        let length = section_length(section).filter(|n| *n <= section.len());
         let length = length.ok_or(Error::NoRoom("SCTE-35 in the programme map"))?;
-        let section = room.get(..length).ok_or_else(broken)?;
+        let section = section.get(..length).ok_or_else(broken)?;
         if section.first() != Some(&2) || length < 16 {
             return Err(broken());
         }
@@ -192,10 +192,27 @@ impl Stream<'_> {
         let size = u16::try_from(new.len() + 4 - 3).unwrap_or(0xfff);
         new[1..3].copy_from_slice(&(0xb000 | size).to_be_bytes());
         new.extend(crc32(&new).to_be_bytes());
-        let place = room.get_mut(..new.len());
-        place.ok_or(Error::NoRoom("SCTE-35 in the programme map"))?.copy_from_slice(&new);
-        Ok(())
+        Ok(new)
     }
+}
+
+/// Puts a section into a packet in place of the one that is there, behind an
+/// adaptation field of `skipped` bytes; one that holds nothing gives way.
+fn put_section(packet: &mut [u8; PACKET], skipped: usize, section: &[u8]) -> Result<(), Error> {
+    // GStreamer fills packets up with an adaptation field without flags.
+    let idle = skipped < 2 || packet[5] == 0;
+    if idle {
+        packet[3] = packet[3] & 0xcf | 0x10;
+    }
+    let place = packet.get_mut(if idle { 4 } else { 4 + skipped }..).unwrap_or_default();
+    if place.len() <= section.len() {
+        return Err(Error::NoRoom("SCTE-35 in the programme map"));
+    }
+    place.fill(0xff);
+    for (place, byte) in place.iter_mut().zip([0].iter().chain(section)) {
+        *place = *byte;
+    }
+    Ok(())
 }
 
 /// Bytes of a section, header and checksum included.

@@ -66,7 +66,7 @@ def playlist():
         ranges = [[r.id, r.planned_duration, r.duration, bool(r.scte35_out), bool(r.scte35_in)] for r in part.dateranges]
         for r in part.dateranges:
             assert threefive.Cue(r.scte35_out or r.scte35_in).decode(), str(r)
-        yield [part.uri, part.duration, part.cue_out_start, part.cue_in, part.program_date_time.isoformat(), ranges]
+        yield [part.uri, part.duration, part.cue_out_start, part.cue_in, part.current_program_date_time.isoformat(), ranges]
 
 
 def stream():

@@ -228,6 +228,12 @@ fn foreign_readers_see_what_was_written() {
     let seen = said(python.to_str().unwrap(), &[script], path.parent().unwrap());
     let seen: Value = serde_json::from_str(&seen).unwrap_or_else(|e| panic!("{e}: {seen}"));
 
+    sees_the_track_and_the_edit(&seen);
+    sees_the_lists_of_breaks(&seen);
+    sees_the_splices(&seen, &path);
+}
+
+fn sees_the_track_and_the_edit(seen: &Value) {
     let cues: Vec<Value> = ["00:00:00.000", "00:00:04.200", "00:00:08.040", "00:00:10.000"]
         .into_iter()
         .zip(["00:00:04.200", "00:00:08.040", "00:00:10.000", "00:00:12.000"])
@@ -240,7 +246,9 @@ fn foreign_readers_see_what_was_written() {
     let markers =
         [json!([4.2, 8.04, "marker", "commercial"]), json!([10.0, 12.0, "marker", "commercial"])];
     assert_eq!(seen["otio"], Value::Array(clips.chain(markers).collect()));
+}
 
+fn sees_the_lists_of_breaks(seen: &Value) {
     let insert = "Splice Insert";
     assert_eq!(
         seen["scte35"],
@@ -283,8 +291,10 @@ fn foreign_readers_see_what_was_written() {
             ],
         ])
     );
+}
 
-    // In the stream, times follow its own clock, and come seconds before.
+/// In the stream, times follow its own clock, and come seconds before.
+fn sees_the_splices(seen: &Value, path: &Path) {
     let splices = seen["ts"].as_array().unwrap();
     assert_eq!(splices.len(), 4, "{splices:?}");
     let number = |v: &Value| v.as_f64().unwrap();
@@ -309,7 +319,7 @@ fn foreign_readers_see_what_was_written() {
             "-of",
             "csv=p=0",
         ],
-        &path,
+        path,
     );
     let first: f64 = first.trim().lines().next().unwrap().trim_matches(',').parse().unwrap();
     assert!((first - zero).abs() < 0.001, "stream time begins at {zero}, the picture at {first}");

@@ -9,7 +9,8 @@ use crate::pictures::number_in_i420;
 
 const MS: u64 = 1_000_000;
 /// A profile for parts of four seconds.
-const BRISK: &str = "[evidence]\nweight = 1.0\n[durations.other]\nmedian_s = 4.0\nmin_s = 1.0\n";
+const BRISK: &str =
+    "[evidence]\nweight = 1.0\n[durations.other]\nmedian_s = 4.0\nsigma = 1.0\nmin_s = 1.0\n";
 
 /// Twelve seconds: the number 0, from 4 to 8 s the number 127, then 0 again.
 fn recording(dir: &Dir) -> PathBuf {

@@ -4,9 +4,9 @@
 //! ```text
 //! FILE PROCESSING COMPLETE  15001 FRAMES AT  2500
 //! -------------------
-//! 6005	9005
+//! 6005    9005
 //! ```
-//! The rate is frames per second times a hundred. Readers divide by the rate
+//! (A tab is between the two.) The rate is frames per second times a hundred. Readers divide by the rate
 //! that stands there, so frames are counted at that one: at 23.976 frames per
 //! second, which becomes 2398, times would go wrong by 0.6 s an hour otherwise.
 

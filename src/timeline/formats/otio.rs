@@ -7,6 +7,7 @@ use super::Timeline;
 use super::json::rounded;
 use super::time::{Origin, frames};
 use crate::frame::Pts;
+use crate::timeline::segment::Segment;
 
 pub(super) fn write(timeline: &Timeline<'_>) -> String {
     let rate = timeline.about.rate();
@@ -46,23 +47,7 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
                 children.push(gap(&time(0), &time(empty)));
             }
             reached = s.end;
-            children.push(json!({
-                "OTIO_SCHEMA": "Clip.2",
-                "name": &*s.label,
-                "source_range": range(s.start, s.end),
-                "media_references": {"DEFAULT_MEDIA": media},
-                "active_media_reference_key": "DEFAULT_MEDIA",
-                "enabled": true,
-                "effects": [],
-                "markers": [],
-                "metadata": {"heatcast": {
-                    "label": &*s.label,
-                    "confidence": rounded(s.confidence),
-                    "margin": rounded(s.margin),
-                    "start_cues": s.start_cues.iter().map(|c| c.name()).collect::<Vec<_>>(),
-                    "end_cues": s.end_cues.iter().map(|c| c.name()).collect::<Vec<_>>(),
-                }},
-            }));
+            children.push(clip(s, &range(s.start, s.end), &media));
         }
         json!({
             "OTIO_SCHEMA": "Track.1",
@@ -98,6 +83,26 @@ pub(super) fn write(timeline: &Timeline<'_>) -> String {
         },
     });
     format!("{whole:#}\n")
+}
+
+fn clip(s: &Segment, range: &Value, media: &Value) -> Value {
+    json!({
+        "OTIO_SCHEMA": "Clip.2",
+        "name": &*s.label,
+        "source_range": range,
+        "media_references": {"DEFAULT_MEDIA": media},
+        "active_media_reference_key": "DEFAULT_MEDIA",
+        "enabled": true,
+        "effects": [],
+        "markers": [],
+        "metadata": {"heatcast": {
+            "label": &*s.label,
+            "confidence": rounded(s.confidence),
+            "margin": rounded(s.margin),
+            "start_cues": s.start_cues.iter().map(|c| c.name()).collect::<Vec<_>>(),
+            "end_cues": s.end_cues.iter().map(|c| c.name()).collect::<Vec<_>>(),
+        }},
+    })
 }
 
 fn gap(start: &Value, duration: &Value) -> Value {
