@@ -125,6 +125,8 @@ fn measure(model: &str, clip: &Path) -> Option<(usize, usize, [Flicker; 2])> {
         cuts.push(cut);
         ours.take(&frame, cut, &input, &said, &mut classifier);
     }
+    // Whoever waits to hand over a frame goes on, and can be stopped.
+    drop(frames);
     source.stop();
     let heats = ours.finish();
     assert_eq!(heats.len(), usual.len());

@@ -182,7 +182,7 @@ impl ContourPainter {
             for (x, near) in row.iter_mut().enumerate() {
                 // An integer of 32 bits becomes a float in one instruction.
                 let ax = ax + x as i32 as f32 * self.pixel_aspect;
-                let t = (ax * along_x + before).max(0.0).min(1.0);
+                let t = (ax * along_x + before).clamp(0.0, 1.0);
                 let (ex, ey) = (ax - t * dx, ay - t * dy);
                 *near = near.max(reach2 - (ex * ex + ey * ey));
             }
