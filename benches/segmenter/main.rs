@@ -22,17 +22,23 @@ fn main() {
     if std::env::args().any(|arg| arg == "tune") {
         return tune::run();
     }
-    for (name, how) in [
-        ("usual", USUAL),
-        ("few cues", FEW_CUES),
-        ("poor classifier", POOR_CLASSIFIER),
-    ] {
-        let recordings: Vec<_> =
-            (0..HOURS).map(|seed| recording(seed, 3600.0, 5.0, how)).collect();
+    for (name, how) in
+        [("usual", USUAL), ("few cues", FEW_CUES), ("poor classifier", POOR_CLASSIFIER)]
+    {
+        let recordings: Vec<_> = (0..HOURS).map(|seed| recording(seed, 3600.0, 5.0, how)).collect();
         println!("{name}: {HOURS} recordings of an hour");
         println!(
             "{:30} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7} {:>7}",
-            "method", "acc %", "F1 .5", "F1 .75", "F1 .9", "b 1 s", "median", "p90", "lost", "missed"
+            "method",
+            "acc %",
+            "F1 .5",
+            "F1 .75",
+            "F1 .9",
+            "b 1 s",
+            "median",
+            "p90",
+            "lost",
+            "missed"
         );
         table(&recordings);
         println!();
@@ -52,9 +58,7 @@ fn table(recordings: &[Recording]) {
     row("threshold 0.5", recordings, threshold);
     row("31 s mean", recordings, |r| mean(r, 31.0));
     row("31 s mean, min 60, gap 45", recordings, |r| tidied(mean(r, 31.0), 60.0, 45.0));
-    row("  and snapped 6 s", recordings, |r| {
-        snapped(r, tidied(mean(r, 31.0), 60.0, 45.0), 6.0)
-    });
+    row("  and snapped 6 s", recordings, |r| snapped(r, tidied(mean(r, 31.0), 60.0, 45.0), 6.0));
     row("EMA hysteresis", recordings, |r| tidied(hysteresis(r, 4.0, 0.7, 0.3), 45.0, 45.0));
     row("HMM, min 20, gap 30", recordings, |r| tidied(hmm(r, 0.1), 20.0, 30.0));
     row("  and snapped 6 s", recordings, |r| snapped(r, tidied(hmm(r, 0.1), 20.0, 30.0), 6.0));

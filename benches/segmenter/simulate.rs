@@ -87,7 +87,8 @@ impl Random {
 }
 
 /// Lengths of spots with their parts.
-const SPOTS: [(f64, f64); 5] = [(10.0, 0.07), (15.0, 0.33), (20.0, 0.12), (30.0, 0.43), (60.0, 0.05)];
+const SPOTS: [(f64, f64); 5] =
+    [(10.0, 0.07), (15.0, 0.33), (20.0, 0.12), (30.0, 0.43), (60.0, 0.05)];
 
 /// A recording of so many seconds.
 pub(crate) fn recording(seed: u64, duration_s: f64, fps: f64, how: Difficulty) -> Recording {

@@ -426,7 +426,10 @@ fn summary(inputs: &[PathBuf], found: &[Option<Scanned>]) {
                 let n = r.segments.len();
                 total = (total.0 + length_s, total.1 + n, total.2 + 1);
                 let state = if r.reason.is_some() { "  not to the end" } else { "" };
-                result(format_args!("{name:width$}  {:>8}  {n:>8}  {speed:>4.0}x{state}", clock(length_s)));
+                result(format_args!(
+                    "{name:width$}  {:>8}  {n:>8}  {speed:>4.0}x{state}",
+                    clock(length_s)
+                ));
             }
             Some(Err(_)) => result(format_args!("{name:width$}  {:>8}  {:>8}  failed", "-", "-")),
             None => result(format_args!("{name:width$}  {:>8}  {:>8}  not scanned", "-", "-")),

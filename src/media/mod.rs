@@ -20,7 +20,7 @@ pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
 pub use gop::Pick;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
-pub use skim::{Skim, SkimOptions};
+pub use skim::{Frames, Levels, Skim, SkimOptions};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
 

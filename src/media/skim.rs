@@ -50,6 +50,11 @@ const GROUP_UNITS: usize = 3000;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 
+/// Frames as they are decoded.
+pub type Frames = Receiver<Frame>;
+/// Levels of the sound as it is decoded.
+pub type Levels = Receiver<Vec<Level>>;
+
 /// What to take from a recording.
 #[derive(Clone, Debug)]
 pub struct SkimOptions {
@@ -129,10 +134,7 @@ impl Skim {
     ///
     /// # Errors
     /// When the file cannot be read or is no recording.
-    pub fn open(
-        path: &Path,
-        options: &SkimOptions,
-    ) -> Result<(Self, Receiver<Frame>, Receiver<Vec<Level>>), Error> {
+    pub fn open(path: &Path, options: &SkimOptions) -> Result<(Self, Frames, Levels), Error> {
         let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
         let meta = std::fs::metadata(path).map_err(|e| not(describe_io(&e)))?;
         if meta.is_dir() {
@@ -152,7 +154,8 @@ impl Skim {
             let unknown = || not(format!("is {}, which Heatcast cannot read", kind_of(&container)));
             Some(demuxer_for(&container).ok_or_else(unknown)?)
         };
-        let is_ts = demuxer.as_ref().and_then(|d| d.factory()).is_some_and(|f| f.name() == "tsdemux");
+        let is_ts =
+            demuxer.as_ref().and_then(|d| d.factory()).is_some_and(|f| f.name() == "tsdemux");
         let (frames, frames_out) = bounded(FRAMES);
         let (levels, levels_out) = bounded(LEVELS);
         let shared = Arc::new(Shared {
@@ -249,6 +252,11 @@ impl Skim {
         self.shared.ts_times.as_ref().map_or_else(own, |times| times.leads())
     }
 
+    /// The splices that the recording announces (SCTE-35), in stream time.
+    pub fn splices(&self) -> Vec<Pts> {
+        self.shared.ts_times.as_ref().map(|times| times.splices()).unwrap_or_default()
+    }
+
     /// Stops and closes the queues; what was queued can still be read.
     pub fn stop(&self) {
         self.shared.frames.take();
@@ -312,10 +320,7 @@ fn connect(
         let is_picture = name.starts_with("video/") || name.starts_with("image/");
         let built = if is_picture && !shared.has_video.load(Relaxed) {
             add_pictures(&reading, pad, &caps, &shared, &options.pick)
-        } else if options.sound
-            && name.starts_with("audio/")
-            && shared.loudness.lock().is_none()
-        {
+        } else if options.sound && name.starts_with("audio/") && shared.loudness.lock().is_none() {
             add_sound(&reading, pad, &shared)
         } else {
             sink_silently(&reading, pad)
@@ -328,11 +333,7 @@ fn connect(
     });
 }
 
-fn add_sound(
-    reading: &gst::Pipeline,
-    pad: &gst::Pad,
-    shared: &Arc<Shared>,
-) -> Result<(), Error> {
+fn add_sound(reading: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
     let Some(levels) = shared.levels.take() else { return sink_silently(reading, pad) };
     let loudness = Arc::new(Loudness::new(levels));
     *shared.loudness.lock() = Some(Arc::clone(&loudness));
@@ -441,8 +442,18 @@ fn decoding(caps: &gst::Caps, shared: &Arc<Shared>) -> Result<gst_app::AppSrc, E
     sink.set_callbacks(frame_callbacks(shared, &fixed));
     let (source, sink) = (input.clone().upcast(), sink.upcast());
     let pipeline = gst::Pipeline::new();
-    let chain =
-        [&source, &decoder, &convert, &i420, &deinterlace, &flip, &scale, &convert_again, &fixed, &sink];
+    let chain = [
+        &source,
+        &decoder,
+        &convert,
+        &i420,
+        &deinterlace,
+        &flip,
+        &scale,
+        &convert_again,
+        &fixed,
+        &sink,
+    ];
     add_chain(&pipeline, &chain)?;
     let weak = Arc::downgrade(shared);
     pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {

@@ -61,14 +61,19 @@ impl Random {
 pub(crate) fn evening(seed: u64) -> (Vec<Part>, Vec<(f64, f64)>) {
     let mut random = Random(seed);
     let (mut parts, mut breaks) = (Vec::new(), Vec::new());
-    let at = |parts: &[Part]| f64::from(parts.iter().map(Part::frames).sum::<u32>()) / f64::from(FPS);
+    let at =
+        |parts: &[Part]| f64::from(parts.iter().map(Part::frames).sum::<u32>()) / f64::from(FPS);
     let programme = |parts: &mut Vec<Part>, random: &mut Random, scenes: u64| {
         for scene in 0..scenes {
             // Some scenes look like adverts for a few seconds.
             let gaudy = scene % 5 == 3;
             let frames = if gaudy { 150 } else { 200 + random.below(200) as u32 };
             let from_s = random.below(7) as f64;
-            parts.push(Part::Programme { from_s, frames, saturation: if gaudy { 3.0 } else { 1.0 } });
+            parts.push(Part::Programme {
+                from_s,
+                frames,
+                saturation: if gaudy { 3.0 } else { 1.0 },
+            });
         }
     };
     // Half of the edges are black; the boundary is in the middle of the black.
@@ -101,7 +106,13 @@ pub(crate) fn evening(seed: u64) -> (Vec<Part>, Vec<(f64, f64)>) {
 
 /// Encodes `parts` into a file; `encoder` as FFmpeg's arguments, `filter` at the
 /// end of the picture's chain.
-pub(crate) fn splice(dir: &Dir, name: &str, parts: &[Part], filter: &str, encoder: &str) -> PathBuf {
+pub(crate) fn splice(
+    dir: &Dir,
+    name: &str,
+    parts: &[Part],
+    filter: &str,
+    encoder: &str,
+) -> PathBuf {
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/clips/bbb.mp4");
     let path = dir.path(name);
     let mut command = Command::new("ffmpeg");

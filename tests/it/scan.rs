@@ -25,9 +25,7 @@ fn scanned(input: &Path, more: &[&str]) -> Value {
 fn breaks(recording: &Value) -> Vec<(f64, f64)> {
     let segments = recording["segments"].as_array().unwrap();
     let commercial = segments.iter().filter(|s| s["label"] == "commercial");
-    commercial
-        .map(|s| (s["start_s"].as_f64().unwrap(), s["end_s"].as_f64().unwrap()))
-        .collect()
+    commercial.map(|s| (s["start_s"].as_f64().unwrap(), s["end_s"].as_f64().unwrap())).collect()
 }
 
 fn programme(from_s: f64, seconds: u32) -> Part {
@@ -47,8 +45,8 @@ fn short() -> Vec<Part> {
     ]
 }
 
-/// A profile for recordings of a minute.
-const BRISK: &str = "[durations.show]\nmedian_s = 30.0\nmin_s = 10.0\n[durations.commercial]\nmedian_s = 25.0\nmin_s = 8.0\n";
+/// A profile for recordings of a few minutes.
+const BRISK: &str = "[durations.show]\nmedian_s = 60.0\nsigma = 0.8\nmin_s = 10.0\n[durations.commercial]\nmedian_s = 50.0\nsigma = 0.6\nmin_s = 8.0\n";
 
 fn brisk(dir: &Dir) -> String {
     let path = dir.path("brisk.toml");
@@ -59,16 +57,18 @@ fn brisk(dir: &Dir) -> String {
 #[test]
 fn breaks_between_real_programme_are_found_to_the_frame() {
     let dir = Dir::new();
+    let profile = brisk(&dir);
     for seed in [1, 2] {
         let (parts, truth) = evening(seed);
         let input = splice(&dir, &format!("{seed}.ts"), &parts, "", H264);
-        let recording = scanned(&input, &[]);
+        let recording = scanned(&input, &["--profile", &profile]);
         let found = breaks(&recording);
         let spans = |b: &[(f64, f64)]| b.iter().map(|(s, e)| Span::new(*s, *e)).collect();
         let end_s = recording["duration_s"].as_f64().unwrap();
         let frames: u32 = parts.iter().map(Part::frames).sum();
         assert!((end_s - f64::from(frames) / f64::from(FPS)).abs() < 0.05, "{end_s}");
-        let [truth, predicted] = [spans(&truth), spans(&found)].map(|s| timeline(s, end_s).unwrap());
+        let [truth, predicted] =
+            [spans(&truth), spans(&found)].map(|s| timeline(s, end_s).unwrap());
         let scores = Tally::of(&truth, &predicted, end_s).scores();
         let scores = serde_json::to_value(&scores).unwrap();
         eprintln!("seed {seed}: {found:?} {scores}");
@@ -199,7 +199,14 @@ fn results_are_written_once_and_the_rest_is_scanned_later() {
     let input = splice(&dir, "a.mp4", &short(), "", "-c:v libx264 -preset ultrafast -c:a aac");
     std::fs::create_dir(dir.path("pages")).unwrap();
     let pages = dir.path("pages");
-    let more = ["--timeline", folder.to_str().unwrap(), "--report", pages.to_str().unwrap(), "--profile", &profile];
+    let more = [
+        "--timeline",
+        folder.to_str().unwrap(),
+        "--report",
+        pages.to_str().unwrap(),
+        "--profile",
+        &profile,
+    ];
     let pattern = dir.path("*.mp4");
     let run = |more: &[&str]| {
         let out = scan(&[&pattern], more).output().unwrap();
@@ -209,7 +216,10 @@ fn results_are_written_once_and_the_rest_is_scanned_later() {
     assert!(run(&more).contains("a.edl"));
     let edl = std::fs::read_to_string(folder.join("a.edl")).unwrap();
     let words: Vec<f64> = edl.split_whitespace().map(|w| w.parse().unwrap()).collect();
-    assert!((words[0] - 32.0).abs() < 0.05 && (words[1] - 60.0).abs() < 0.05 && words[2] == 3.0, "{edl}");
+    assert!(
+        (words[0] - 32.0).abs() < 0.05 && (words[1] - 60.0).abs() < 0.05 && words[2] == 3.0,
+        "{edl}"
+    );
     let page = std::fs::read_to_string(pages.join("a.html")).unwrap();
     assert!(page.contains("data:image/jpeg") && !page.contains("<script"), "{}", page.len());
     assert_eq!(page.matches("class=\"still\"").count(), 4, "both sides of two boundaries");
@@ -240,7 +250,8 @@ fn a_classifier_that_looks_at_a_logo_is_found_out() {
     let input = splice(&dir, "logo.mp4", &short(), logo, "-c:v libx264 -preset ultrafast -c:a aac");
     let page = dir.path("page.html");
     let path = page.to_str().unwrap();
-    let mut command = scan(&[&input], &["--report", path, "--segment", "corner", "--profile", &profile]);
+    let mut command =
+        scan(&[&input], &["--report", path, "--segment", "corner", "--profile", &profile]);
     let out = command.output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
     let html = std::fs::read_to_string(&page).unwrap();

@@ -91,10 +91,13 @@ impl Eye {
 
     /// Probabilities of each question's labels; with `counts`, the picture
     /// counts for the attention.
-    pub(super) fn classify(&mut self, frame: &Frame, counts: bool) -> Result<Vec<Vec<f32>>, String> {
+    pub(super) fn classify(
+        &mut self,
+        frame: &Frame,
+        counts: bool,
+    ) -> Result<Vec<Vec<f32>>, String> {
         let begun = cpu_time::ThreadTime::now();
-        let input =
-            frame.with_picture(|p| self.preprocessor.run(p)).map_err(|e| e.to_string())?;
+        let input = frame.with_picture(|p| self.preprocessor.run(p)).map_err(|e| e.to_string())?;
         let output = self.classifier.run(&input, &[]).map_err(|e| e.to_string())?;
         let answers: Vec<Vec<f32>> = self
             .questions
@@ -106,8 +109,7 @@ impl Eye {
                 let size = fitted(frame.size(), frame.pixel_aspect(), MEAN_PX);
                 (size, Preprocessor::new(&InputSpec::new(size.width, size.height)))
             });
-            let colours =
-                frame.with_picture(|p| shrinker.run(p)).map_err(|e| e.to_string())?;
+            let colours = frame.with_picture(|p| shrinker.run(p)).map_err(|e| e.to_string())?;
             for (q, focus) in self.questions.iter().zip(focus) {
                 let best = output.heads[q.index].ranked().first().copied();
                 let map = best.and_then(|class| output.map(Wanted { head: q.index, class }));
@@ -135,9 +137,9 @@ impl Eye {
         let probability =
             both(output.heads[q.index].probabilities.clone()).get(label).copied().unwrap_or(0.0);
         let picture = frame.with_picture(|p| still(p, STILL_PX)).ok()?;
-        let heat = output.map(wanted).map(|map| {
-            paint(&self.input, &picture, &map.in_logit_units().heat(q.full_scale))
-        });
+        let heat = output
+            .map(wanted)
+            .map(|map| paint(&self.input, &picture, &map.in_logit_units().heat(q.full_scale)));
         self.cpu += begun.elapsed();
         Some(Look { picture, heat, probability })
     }

@@ -220,7 +220,10 @@ pub fn plan_scan(job: Scan, stop: &StopFlag) -> anyhow::Result<ScanPlan> {
     let eyes = (0..workers).map(eye).collect::<Result<_, _>>()?;
     let watches = job.inputs.iter().map(|_| Watch::new(stop)).collect();
     let stop = Arc::clone(stop);
-    Ok(ScanPlan { shared: Arc::new(Shared { job, model, profile, profile_name, stop, watches }), eyes })
+    Ok(ScanPlan {
+        shared: Arc::new(Shared { job, model, profile, profile_name, stop, watches }),
+        eyes,
+    })
 }
 
 /// Scans every recording; `done` gets each as it is finished, `report` is
@@ -382,7 +385,7 @@ fn nothing_seen(path: &Path, seen: &Seen) -> String {
     let path = path.display();
     match (&seen.failed, &seen.reason) {
         (Some((why, _)), _) => format!("{path}: the classifier failed on every picture: {why}"),
-        (_, Some(reason)) => format!("{path}: {reason}; nothing was seen before"),
+        (_, Some(reason)) => format!("{reason}; nothing was seen before"),
         _ => format!("{path}: no picture could be decoded; the video is damaged or empty"),
     }
 }

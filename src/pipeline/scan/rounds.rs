@@ -2,8 +2,8 @@
 //! recording; then it looks at every picture around what may be boundaries,
 //! until none is left that was not looked at closely.
 
-use super::look::{Answer, Seen};
 use super::eye::Question;
+use super::look::{Answer, Seen};
 use crate::frame::Pts;
 use crate::timeline::segmenter::{Profile, Segmenter};
 use crate::timeline::{Cue, CueKind, Segment};
@@ -18,11 +18,7 @@ const AROUND_S: f64 = 2.0;
 const SPARE: f64 = 0.05;
 
 /// The segments of every question.
-pub(super) fn segments(
-    questions: &[Question],
-    profile: &Profile,
-    seen: &Seen,
-) -> Vec<Segment> {
+pub(super) fn segments(questions: &[Question], profile: &Profile, seen: &Seen) -> Vec<Segment> {
     let mut all = Vec::new();
     for (i, question) in questions.iter().enumerate() {
         let mut segmenter = Segmenter::new(&question.name, &question.labels, profile);
@@ -39,11 +35,7 @@ pub(super) fn segments(
 
 /// Stretches that should be looked at closely next: in order, apart from each
 /// other and from those in `done`.
-pub(super) fn doubtful(
-    segments: &[Segment],
-    seen: &Seen,
-    done: &[(Pts, Pts)],
-) -> Vec<(Pts, Pts)> {
+pub(super) fn doubtful(segments: &[Segment], seen: &Seen, done: &[(Pts, Pts)]) -> Vec<(Pts, Pts)> {
     let end_s = seen.end.as_secs_f64();
     if end_s <= SHORT_S {
         return if done.is_empty() { vec![(Pts(0), Pts(u64::MAX))] } else { Vec::new() };

@@ -20,10 +20,7 @@ const MARKS_S: [f64; 12] =
 const ROWS: [(&str, &[CueKind]); 3] = [
     ("black", &[CueKind::Black]),
     ("silence", &[CueKind::Silence]),
-    (
-        "other",
-        &[CueKind::Freeze, CueKind::Aspect, CueKind::AudioChannels, CueKind::Scte35],
-    ),
+    ("other", &[CueKind::Freeze, CueKind::Aspect, CueKind::AudioChannels, CueKind::Scte35]),
 ];
 
 fn x(page: &Page<'_>, seconds: f64) -> f64 {
@@ -70,7 +67,12 @@ pub(super) fn ribbon(
                 end - start
             )?;
         }
-        write!(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>", WIDTH - 2.0, y + 9.0)?;
+        write!(
+            out,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{name}</text>",
+            WIDTH - 2.0,
+            y + 9.0
+        )?;
     }
     axis(out, page, height - 18.0)?;
     out.push_str("</svg>\n");
@@ -88,7 +90,12 @@ fn axis(out: &mut String, page: &Page<'_>, y: f64) -> std::fmt::Result {
             "<line x1=\"{left:.1}\" y1=\"{y}\" x2=\"{left:.1}\" y2=\"{}\" stroke=\"var(--soft)\"/>",
             y + 4.0
         )?;
-        write!(out, "<text x=\"{left:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>", y + 15.0, clock(at))?;
+        write!(
+            out,
+            "<text x=\"{left:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            y + 15.0,
+            clock(at)
+        )?;
         at += step;
     }
     Ok(())
@@ -111,7 +118,10 @@ pub(super) fn strip(
     writeln!(out, "<h3>Probability of {}</h3>", names.join(", "))?;
     let (top, bottom) = (6.0, 106.0);
     let height = bottom + 20.0;
-    write!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"probabilities\">")?;
+    write!(
+        out,
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"probabilities\">"
+    )?;
     for (part, name) in [(0.0, "0"), (0.5, ".5"), (1.0, "1")] {
         let y = bottom - part * (bottom - top);
         write!(

@@ -191,7 +191,8 @@ fn tiles(out: &mut String, page: &Page<'_>) -> std::fmt::Result {
             if seconds > 0.0 {
                 let part = percent((seconds / page.duration_s.max(1e-9)) as f32);
                 let n = of().count();
-                let what = format!("{} in {n} segment{}", escape(label), if n == 1 { "" } else { "s" });
+                let what =
+                    format!("{} in {n} segment{}", escape(label), if n == 1 { "" } else { "s" });
                 tiles.push((format!("{} · {part}", clock(seconds)), what));
             }
         }
@@ -209,9 +210,8 @@ fn head(out: &mut String, page: &Page<'_>, number: usize) -> std::fmt::Result {
     let segments: Vec<(usize, &Segment)> =
         page.segments.iter().enumerate().filter(|(_, s)| s.head == *name).collect();
     writeln!(out, "<h2>{}</h2>", escape(name))?;
-    let used: Vec<usize> = (0..labels.len())
-        .filter(|i| segments.iter().any(|(_, s)| s.label == labels[*i]))
-        .collect();
+    let used: Vec<usize> =
+        (0..labels.len()).filter(|i| segments.iter().any(|(_, s)| s.label == labels[*i])).collect();
     out.push_str("<p>");
     for &i in &used {
         let (colour, label) = (colour(i), escape(&labels[i]));
@@ -239,7 +239,8 @@ fn table(
     );
     for (i, s) in segments {
         let place = labels.iter().position(|l| *l == s.label).unwrap_or(0);
-        let margin = if s.margin.is_finite() { format!("{:.1}", s.margin) } else { "–".to_owned() };
+        let margin =
+            if s.margin.is_finite() { format!("{:.1}", s.margin) } else { "–".to_owned() };
         writeln!(
             out,
             "<tr id=\"s{i}\"><td><a href=\"#b{i}\">{}</a></td><td>{}</td><td>{}</td>\
@@ -267,11 +268,7 @@ fn kinds(kinds: &[CueKind]) -> String {
     if names.is_empty() { "–".to_owned() } else { names.join(", ") }
 }
 
-fn stills(
-    out: &mut String,
-    page: &Page<'_>,
-    segments: &[(usize, &Segment)],
-) -> std::fmt::Result {
+fn stills(out: &mut String, page: &Page<'_>, segments: &[(usize, &Segment)]) -> std::fmt::Result {
     let of_head = |look: &&BoundaryLook| segments.iter().any(|(i, _)| *i == look.segment);
     let looks: Vec<&BoundaryLook> = page.boundaries.iter().filter(of_head).collect();
     if looks.is_empty() {

@@ -16,7 +16,9 @@ fn segment(label: &str, start: f64, end: f64) -> Segment {
     }
 }
 
-fn page(fixed: bool, nothing: bool) -> String {
+/// A page, of a recording without anything when `length_s` is 0.
+fn page(fixed: bool, length_s: f64) -> String {
+    let nothing = length_s == 0.0;
     let heads: Vec<(Arc<str>, Vec<Arc<str>>)> =
         vec![("content".into(), vec!["show".into(), "<b>ad & promo".into()])];
     let segments = [
@@ -24,7 +26,12 @@ fn page(fixed: bool, nothing: bool) -> String {
         segment("<b>ad & promo", 600.5, 780.25),
         segment("show", 780.25, 1800.0),
     ];
-    let look = |p| StillLook { at_s: 600.1, probability: p, picture: vec![1, 2, 3], heat: Some(vec![4, 5, 6]) };
+    let look = |p| StillLook {
+        at_s: 600.1,
+        probability: p,
+        picture: vec![1, 2, 3],
+        heat: Some(vec![4, 5, 6]),
+    };
     let boundary = BoundaryLook { segment: 1, before: Some(look(0.81)), after: None };
     let label = LabelLook {
         head: 0,
@@ -35,7 +42,8 @@ fn page(fixed: bool, nothing: bool) -> String {
         fixation: 0.62,
         fixed,
     };
-    let cue = |kind, at| Cue { kind, start: Pts::from_secs_f64(at), end: Pts::from_secs_f64(at + 0.4) };
+    let cue =
+        |kind, at| Cue { kind, start: Pts::from_secs_f64(at), end: Pts::from_secs_f64(at + 0.4) };
     let cues = [cue(CueKind::Black, 600.3), cue(CueKind::ShotCut, 3.0)];
     let answers: Vec<_> = (0..1800)
         .map(|n| (f64::from(n), vec![vec![0.9, if (600..780).contains(&n) { 1.0 } else { 0.1 }]]))
@@ -46,7 +54,7 @@ fn page(fixed: bool, nothing: bool) -> String {
         recording: "<script>alert('1')</script>.ts",
         model: "m 1",
         profile: "default",
-        duration_s: if nothing { 0.0 } else { 1800.0 },
+        duration_s: length_s,
         speed: 62.0,
         heads: &heads,
         segments: if nothing { &[] } else { &segments },
@@ -62,10 +70,11 @@ fn page(fixed: bool, nothing: bool) -> String {
 
 #[test]
 fn the_page_stands_alone_and_takes_no_markup_from_names() {
-    let page = page(false, false);
+    let page = page(false, 1800.0);
     for banned in ["<script", "http", "<b>ad", "<sound>", "//"] {
         // Base64 of the data may hold slashes, nothing else.
-        let without_data = page.split("base64,").map(|rest| rest.split_once('"').map_or(rest, |r| r.1));
+        let without_data =
+            page.split("base64,").map(|rest| rest.split_once('"').map_or(rest, |r| r.1));
         let text = without_data.collect::<String>();
         assert!(!text.contains(banned), "{banned}");
     }
@@ -76,7 +85,7 @@ fn the_page_stands_alone_and_takes_no_markup_from_names() {
 
 #[test]
 fn every_segment_comes_with_its_reasons() {
-    let page = page(false, false);
+    let page = page(false, 1800.0);
     for wanted in [
         "0:10:00.500",
         "0:13:00.250",
@@ -98,14 +107,14 @@ fn every_segment_comes_with_its_reasons() {
 
 #[test]
 fn attention_that_keeps_to_one_place_is_warned_of() {
-    assert!(!page(false, false).contains("class=\"warn\""));
-    let page = page(true, false);
+    assert!(!page(false, 1800.0).contains("class=\"warn\""));
+    let page = page(true, 1800.0);
     assert!(page.contains("class=\"warn\"") && page.contains("62 % of all heat"));
 }
 
 #[test]
 fn a_recording_without_anything_still_has_a_page() {
-    let page = page(false, true);
+    let page = page(false, 0.0);
     assert!(page.contains("0:00:00") && page.ends_with("</body></html>\n"));
     assert!(!page.contains("NaN") && !page.contains("inf"));
 }
