@@ -147,7 +147,12 @@ fn common_middle(black: &Moment, silence: &Moment) -> f64 {
 /// Adds candidates without cues to long stretches without candidates. They are
 /// counted from the candidate before, so that they stay where they are when the
 /// stream goes on.
-fn with_grid(found: Vec<Candidate>, start: f64, end: f64, settings: &Candidates) -> Vec<Candidate> {
+fn with_grid(
+    found: Vec<Candidate>,
+    start: f64,
+    end: f64,
+    settings: &Candidates,
+) -> Vec<Candidate> {
     let mut all = Vec::with_capacity(found.len());
     let mut before = start;
     let fill = |all: &mut Vec<Candidate>, before: f64, until: f64| {

@@ -42,15 +42,7 @@ struct OpenFrame {
 
 impl EvidenceSums {
     pub(super) fn new(labels: usize, clip: f64, reach_s: f64) -> Self {
-        Self {
-            labels,
-            clip,
-            reach_s,
-            open: None,
-            movable: false,
-            times: Vec::new(),
-            sums: Vec::new(),
-        }
+        Self { labels, clip, reach_s, open: None, movable: false, times: Vec::new(), sums: Vec::new() }
     }
 
     /// Numbers that belong to a moment.
@@ -77,7 +69,8 @@ impl EvidenceSums {
         let from = match self.open.take() {
             None => time - self.reach_s,
             Some(before) => {
-                let between = if starts_shot { time } else { before.time.midpoint(time) };
+                let between =
+                    if starts_shot { time } else { before.time.midpoint(time) };
                 self.close(&before, between.min(before.time + self.reach_s), starts_shot);
                 between.max(time - self.reach_s)
             }

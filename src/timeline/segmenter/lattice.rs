@@ -255,7 +255,8 @@ impl Lattice {
                 if !self.priors[k].allows(length) {
                     break;
                 }
-                let nats = self.enter[start * n + k] + evidence[k] - self.evidence[start * n + k]
+                let nats = self.enter[start * n + k] + evidence[k]
+                    - self.evidence[start * n + k]
                     + self.priors[k].part(length);
                 if nats > best.0 {
                     best = (nats, start, k);
@@ -334,7 +335,8 @@ impl<'a> Rest<'a> {
         let open = prior.part(self.end_time - start);
         let mut best = self.end_evidence[k] + open;
         let whole = node > 0 || lattice.root.begins;
-        let (window, flat) = if whole { (prior.window(), prior.flat()) } else { (0.0, NEVER) };
+        let (window, flat) =
+            if whole { (prior.window(), prior.flat()) } else { (0.0, NEVER) };
         let near = lattice.times[least..].partition_point(|t| t - start <= window) + least;
         for end in least..near {
             let at = end * n + k;
@@ -369,8 +371,7 @@ impl<'a> Rest<'a> {
             let mut near = 1;
             if prior.duration.max_s.is_none() {
                 let to_the_end = self.end_evidence[k] + OPEN;
-                best =
-                    best.max(far.value + to_the_end.max(self.later[least * n + k] + prior.flat()));
+                best = best.max(far.value + to_the_end.max(self.later[least * n + k] + prior.flat()));
                 near = (far.seen as usize).min(span.start + 1);
             }
             for start in std::iter::once(0).chain(near..=span.start) {

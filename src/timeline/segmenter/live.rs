@@ -179,13 +179,15 @@ impl LiveSegmenter {
             let (_, spans) = lattice.best_until(time, &evidence);
             let begins = lattice.root().begins;
             let believed = self.believed(&spans, (!begins).then_some(first), now);
-            let is_decided = |b: &&Believed| {
-                over || self.nodes[b.span.start].candidate.time <= time - self.lag_s
-            };
+            let is_decided =
+                |b: &&Believed| over || self.nodes[b.span.start].candidate.time <= time - self.lag_s;
             let decided = believed.iter().take_while(is_decided).count();
             let known = usize::from(self.mentioned.first().is_some_and(|m| m.is_start_final));
-            let margins =
-                if decided > known { lattice.margins(time, &evidence, &spans) } else { Vec::new() };
+            let margins = if decided > known {
+                lattice.margins(time, &evidence, &spans)
+            } else {
+                Vec::new()
+            };
             events = self.tell(Moment { now, over, decided, here }, &believed, &margins);
             if let Some(last) = decided.checked_sub(1).filter(|_| !over) {
                 lattice = self.reroot(lattice, believed[last].span);
@@ -251,8 +253,9 @@ impl LiveSegmenter {
         // From a node with a cue, which the grid is counted from and which no
         // cue of the tail belongs to.
         let around_s = self.around_s();
-        let is_anchor =
-            |n: &Node| !n.candidate.kinds.is_empty() && n.candidate.time < settled_time - around_s;
+        let is_anchor = |n: &Node| {
+            !n.candidate.kinds.is_empty() && n.candidate.time < settled_time - around_s
+        };
         let from = lattice.time(self.nodes.iter().rposition(is_anchor).unwrap_or(0));
         let since = Pts::from_secs_f64(from - around_s);
         self.cues.retain(|cue| cue.end >= since);
@@ -312,18 +315,15 @@ impl LiveSegmenter {
     }
 
     /// The events that lead from what was mentioned to what is believed.
-    fn tell(
-        &mut self,
-        moment: Moment,
-        believed: &[Believed],
-        margins: &[f64],
-    ) -> Vec<SegmentEvent> {
+    fn tell(&mut self, moment: Moment, believed: &[Believed], margins: &[f64]) -> Vec<SegmentEvent> {
         let Moment { now, over, decided, ref here } = moment;
         let mut before: Vec<Option<Mentioned>> = self.mentioned.drain(..).map(Some).collect();
         let matches = matches(&before, believed, &self.model.labels, now);
         let mut events = Vec::new();
-        let mut told: Vec<Option<Mentioned>> =
-            matches.iter().map(|found| found.and_then(|index| before[index].take())).collect();
+        let mut told: Vec<Option<Mentioned>> = matches
+            .iter()
+            .map(|found| found.and_then(|index| before[index].take()))
+            .collect();
         let mut say = |mentioned: &Mentioned, edge, state| {
             let segment = mentioned.segment.clone();
             events.push(SegmentEvent { id: mentioned.id, edge, state, at: now, segment });

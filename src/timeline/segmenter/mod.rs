@@ -124,8 +124,7 @@ impl<'a> SlotClock<'a> {
     }
 
     fn at(&mut self, time: f64) -> f64 {
-        while let Some((&(start, end), rest)) =
-            self.spans.split_first().filter(|(s, _)| s.1 <= time)
+        while let Some((&(start, end), rest)) = self.spans.split_first().filter(|(s, _)| s.1 <= time)
         {
             self.passed_s += end - start;
             self.spans = rest;

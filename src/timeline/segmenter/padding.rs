@@ -12,7 +12,12 @@ use crate::timeline::segment::Segment;
 /// Where the boundary at `time` goes. `padded` says whether the segments before
 /// and after it have the padded label; `first` is the start of the segment
 /// before it, where that is the first of the stream.
-pub(super) fn moved(time: Pts, first: Option<Pts>, padded: (bool, bool), padding: &Padding) -> Pts {
+pub(super) fn moved(
+    time: Pts,
+    first: Option<Pts>,
+    padded: (bool, bool),
+    padding: &Padding,
+) -> Pts {
     let at = time.as_secs_f64();
     match padded {
         (false, true) => {
@@ -26,8 +31,7 @@ pub(super) fn moved(time: Pts, first: Option<Pts>, padded: (bool, bool), padding
 
 /// Pads the segments of a recording.
 pub(super) fn pad(segments: &mut Vec<Segment>, padding: &Padding) {
-    let (Some(start), Some(end)) =
-        (segments.first().map(|s| s.start), segments.last().map(|s| s.end))
+    let (Some(start), Some(end)) = (segments.first().map(|s| s.start), segments.last().map(|s| s.end))
     else {
         return;
     };

@@ -316,12 +316,7 @@ impl Profile {
             check("slots.lengths_s", length, good, lengths)?;
         }
         let tolerances = "0 to 5 seconds";
-        check(
-            "slots.tolerance_s",
-            s.tolerance_s,
-            (0.0..=5.0).contains(&s.tolerance_s),
-            tolerances,
-        )?;
+        check("slots.tolerance_s", s.tolerance_s, (0.0..=5.0).contains(&s.tolerance_s), tolerances)?;
         check("slots.logits", s.logits, s.logits.abs() <= 20.0, "-20 to 20 logits")?;
         for (label, d) in &self.durations {
             let key = |name: &str| format!("durations.{label}.{name}");
@@ -329,19 +324,9 @@ impl Profile {
             let fits = |s: f64| s > 0.0 && s <= 86_400.0;
             check(&key("median_s"), d.median_s, fits(d.median_s), days)?;
             check(&key("sigma"), d.sigma, (0.05..=5.0).contains(&d.sigma), "0.05 to 5")?;
-            check(
-                &key("min_s"),
-                d.min_s,
-                (0.0..=86_400.0).contains(&d.min_s),
-                "0 to 86400 seconds",
-            )?;
+            check(&key("min_s"), d.min_s, (0.0..=86_400.0).contains(&d.min_s), "0 to 86400 seconds")?;
             if let Some(max) = d.max_s {
-                check(
-                    &key("max_s"),
-                    max,
-                    max > d.min_s && fits(max),
-                    "more than min_s, up to 86400 seconds",
-                )?;
+                check(&key("max_s"), max, max > d.min_s && fits(max), "more than min_s, up to 86400 seconds")?;
             }
         }
         self.check_padding()
@@ -369,7 +354,10 @@ impl Profile {
 /// The durations of the default profile.
 fn default_durations() -> [(&'static str, Duration); 3] {
     [
-        ("commercial", Duration { median_s: 170.0, sigma: 0.55, min_s: 25.0, max_s: Some(420.0) }),
+        (
+            "commercial",
+            Duration { median_s: 170.0, sigma: 0.55, min_s: 25.0, max_s: Some(420.0) },
+        ),
         ("show", Duration { median_s: 560.0, sigma: 0.8, min_s: 60.0, max_s: None }),
         (OTHER, Duration::UNKNOWN),
     ]
@@ -416,10 +404,7 @@ mod tests {
             );
         }
         let said = Profile::named("new").unwrap_err().to_string();
-        assert!(
-            said.contains("did you mean \"news\"?") && said.contains("sports-action"),
-            "{said}"
-        );
+        assert!(said.contains("did you mean \"news\"?") && said.contains("sports-action"), "{said}");
     }
 
     #[test]
