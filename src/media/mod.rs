@@ -22,7 +22,7 @@ pub use frame::Frame;
 pub use gop::Pick;
 pub use live::*;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
-pub use skim::{Skim, SkimOptions};
+pub use skim::{Frames, Levels, Skim, SkimOptions};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
 

@@ -50,6 +50,11 @@ const GROUP_UNITS: usize = 3000;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 
+/// Frames as they are decoded.
+pub type Frames = Receiver<Frame>;
+/// Levels of the sound as it is decoded.
+pub type Levels = Receiver<Vec<Level>>;
+
 /// What to take from a recording.
 #[derive(Clone, Debug)]
 pub struct SkimOptions {
@@ -129,10 +134,7 @@ impl Skim {
     ///
     /// # Errors
     /// When the file cannot be read or is no recording.
-    pub fn open(
-        path: &Path,
-        options: &SkimOptions,
-    ) -> Result<(Self, Receiver<Frame>, Receiver<Vec<Level>>), Error> {
+    pub fn open(path: &Path, options: &SkimOptions) -> Result<(Self, Frames, Levels), Error> {
         let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
         let meta = std::fs::metadata(path).map_err(|e| not(describe_io(&e)))?;
         if meta.is_dir() {
@@ -248,6 +250,11 @@ impl Skim {
     pub fn leads(&self) -> Vec<(Pts, i64)> {
         let own = || self.shared.clock.lock().leads();
         self.shared.ts_times.as_ref().map_or_else(own, |times| times.leads())
+    }
+
+    /// The splices that the recording announces (SCTE-35), in stream time.
+    pub fn splices(&self) -> Vec<Pts> {
+        self.shared.ts_times.as_ref().map(|times| times.splices()).unwrap_or_default()
     }
 
     /// Stops and closes the queues; what was queued can still be read.

@@ -38,6 +38,8 @@ struct State {
     /// counts from it.
     base: Option<i64>,
     lanes: Vec<Lane>,
+    /// Stream time of announced splices.
+    splices: Vec<Pts>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +57,24 @@ struct Lane {
 impl TsTimes {
     pub(super) fn open(path: &Path) -> std::io::Result<Self> {
         let times = PesTimes::new(File::open(path)?);
-        let state = State { times, clock: MediaClock::default(), base: None, lanes: Vec::new() };
+        let state = State {
+            times,
+            clock: MediaClock::default(),
+            base: None,
+            lanes: Vec::new(),
+            splices: Vec::new(),
+        };
         Ok(Self(Locked::new(state)))
     }
 
     /// As [`MediaClock::leads`], for the recording's own timestamps.
     pub(super) fn leads(&self) -> Vec<(Pts, i64)> {
         self.0.lock().clock.leads()
+    }
+
+    /// The splices that the stream announced so far (SCTE-35), in stream time.
+    pub(super) fn splices(&self) -> Vec<Pts> {
+        self.0.lock().splices.clone()
     }
 
     /// Corrects everything that leaves through `pad`, whose name ends in its
@@ -124,9 +137,27 @@ impl State {
         let length = if (1..1_000_000_000).contains(&step) { step } else { length };
         self.lanes[lane] = Lane { ticks: Some(pts), length, ..self.lanes[lane] };
         let shown = self.clock.map(lane, nanoseconds(pts - base), length.unsigned_abs())?;
+        if self.lanes[lane].is_video {
+            self.note_splices(pid, pts, base);
+        }
         let decoded = shown.0.saturating_sub(nanoseconds(pts - dts).unsigned_abs());
         let time = gst::ClockTime::from_nseconds;
         Some((time(shown.0), time(decoded)))
+    }
+
+    /// Puts what the stream announced into stream time, by the clock of now;
+    /// what is spliced at once is spliced at the newest picture.
+    fn note_splices(&mut self, pid: u16, now: i64, base: i64) {
+        for splice in self.times.splices(pid) {
+            let ticks = splice.pts.map_or(now, |pts| unwrap(pts, now));
+            let raw = nanoseconds(ticks - base);
+            let lead = self.clock.leads().last().map_or(0, |(_, lead)| *lead);
+            let Ok(pts) = u64::try_from(raw - lead) else { continue };
+            // Announcements are repeated.
+            if !self.splices.contains(&Pts(pts)) {
+                self.splices.push(Pts(pts));
+            }
+        }
     }
 
     /// The earliest time of sound and picture, once the first packet has come.

@@ -13,9 +13,12 @@
 //! short record per PES packet, so memory stays bounded for files of any length.
 
 mod section;
+mod splice;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read};
+
+pub use splice::Splice;
 
 pub use section::{crc32, ticks_of};
 
@@ -80,6 +83,7 @@ pub struct PesTimes<R: Read> {
     reached: u64,
     /// Extra look-ahead after failed searches.
     slack: u64,
+    splices: splice::Splices,
 }
 
 impl<R: Read> PesTimes<R> {
@@ -94,6 +98,7 @@ impl<R: Read> PesTimes<R> {
             streams: HashMap::new(),
             reached: 0,
             slack: 0,
+            splices: splice::Splices::default(),
         }
     }
 
@@ -138,6 +143,14 @@ impl<R: Read> PesTimes<R> {
                 return first;
             }
         }
+    }
+
+    /// The splices announced in what was read since this was last asked, for
+    /// the programme that the stream `of` belongs to.
+    pub fn splices(&mut self, of: u16) -> Vec<Splice> {
+        let mut found = self.splices.take();
+        found.retain(|splice| self.splices.are_of(splice.pid, of));
+        found
     }
 
     /// How far the file has been read.
@@ -233,6 +246,7 @@ impl<R: Read> PesTimes<R> {
         if pid == NULL_PID {
             return;
         }
+        self.splices.packet(pid, starts, payload);
         if starts && pes_code(payload) {
             self.streams.entry(pid).or_default().start(self.at, control & 15, payload);
         } else if let Some(stream) = self.streams.get_mut(&pid) {

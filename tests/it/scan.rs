@@ -45,8 +45,8 @@ fn short() -> Vec<Part> {
     ]
 }
 
-/// A profile for recordings of a minute.
-const BRISK: &str = "[durations.show]\nmedian_s = 30.0\nmin_s = 10.0\n[durations.commercial]\nmedian_s = 25.0\nmin_s = 8.0\n";
+/// A profile for recordings of a few minutes.
+const BRISK: &str = "[durations.show]\nmedian_s = 60.0\nsigma = 0.8\nmin_s = 10.0\n[durations.commercial]\nmedian_s = 50.0\nsigma = 0.6\nmin_s = 8.0\n";
 
 fn brisk(dir: &Dir) -> String {
     let path = dir.path("brisk.toml");
@@ -57,10 +57,11 @@ fn brisk(dir: &Dir) -> String {
 #[test]
 fn breaks_between_real_programme_are_found_to_the_frame() {
     let dir = Dir::new();
+    let profile = brisk(&dir);
     for seed in [1, 2] {
         let (parts, truth) = evening(seed);
         let input = splice(&dir, &format!("{seed}.ts"), &parts, "", H264);
-        let recording = scanned(&input, &[]);
+        let recording = scanned(&input, &["--profile", &profile]);
         let found = breaks(&recording);
         let spans = |b: &[(f64, f64)]| b.iter().map(|(s, e)| Span::new(*s, *e)).collect();
         let end_s = recording["duration_s"].as_f64().unwrap();

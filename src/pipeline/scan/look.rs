@@ -12,8 +12,8 @@ use super::{Eye, Watch};
 use crate::frame::Pts;
 use crate::media::{Frame, Pick, Skim, SkimOptions};
 use crate::sampling::Sampler;
-use crate::timeline::Cue;
 use crate::timeline::cues::{PictureCues, SoundCues};
+use crate::timeline::{Cue, CueKind};
 
 /// How often the stop flag is looked at while nothing comes.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,6 +35,7 @@ pub(super) struct Answer {
 pub(super) struct Seen {
     pub(super) answers: Vec<Answer>,
     pub(super) picture_cues: Vec<Cue>,
+    /// Cues in the sound, and those the stream itself announces.
     pub(super) sound_cues: Vec<Cue>,
     /// Where the last picture ends.
     pub(super) end: Pts,
@@ -95,7 +96,7 @@ pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Res
             watch.total.store(total, Relaxed);
         }
         if watch.stop.load(Relaxed) {
-            looker.seen.reason = Some("stopped on request".to_owned());
+            looker.seen.reason = Some(format!("{}: stopped on request", pass.path.display()));
             break;
         }
         let [coded, decoded, _] = skim.counts();
@@ -103,7 +104,8 @@ pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Res
             last = (coded + decoded, Instant::now());
         } else if last.1.elapsed() > pass.patience {
             let waited = last.1.elapsed().as_secs_f64();
-            looker.seen.reason = Some(format!("nothing moved for {waited:.0} seconds"));
+            looker.seen.reason =
+                Some(format!("{}: nothing moved for {waited:.0} seconds", pass.path.display()));
             break;
         }
     }
@@ -116,9 +118,15 @@ pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Res
         }
         seen.reason = Some(why);
     }
+    if pass.options.sound {
+        let inside = skim.splices().into_iter().filter(|at| at.0 > 0 && *at < seen.end);
+        seen.sound_cues.extend(inside.map(|at| Cue { kind: CueKind::Scte35, start: at, end: at }));
+    }
     seen.leads = skim.leads();
     seen.counts = skim.counts();
     seen.sound_fault = if pass.options.sound { skim.sound_fault() } else { None };
+    // Whatever waits to be taken is let go.
+    drop((frames, levels));
     if let Some((stop, thread)) = end_beside(skim) {
         // A wedged element must not wedge the scan.
         if stop.recv_timeout(pass.patience) != Err(RecvTimeoutError::Timeout) {

@@ -386,7 +386,7 @@ fn nothing_seen(path: &Path, seen: &Seen) -> String {
     let path = path.display();
     match (&seen.failed, &seen.reason) {
         (Some((why, _)), _) => format!("{path}: the classifier failed on every picture: {why}"),
-        (_, Some(reason)) => format!("{path}: {reason}; nothing was seen before"),
+        (_, Some(reason)) => format!("{reason}; nothing was seen before"),
         _ => format!("{path}: no picture could be decoded; the video is damaged or empty"),
     }
 }

@@ -99,16 +99,16 @@ fn edges(segments: &[Segment], eye: &Eye) -> Vec<Edge> {
     edges
 }
 
-/// A frame that could stand for one side: how well, less is better.
-fn merit(at: Pts, edge: Pts, after: bool, black: bool) -> Option<f64> {
-    let away = if after {
-        at.as_secs_f64() - edge.as_secs_f64()
-    } else {
-        edge.as_secs_f64() - at.as_secs_f64()
-    };
+/// What a black picture is worse than any other.
+const BLACK: f64 = 10.0;
+
+/// How well a picture stands for the side (0 before, 1 after) of a boundary it
+/// is on: less is better.
+fn merit(at: Pts, edge: Pts, side: usize) -> Option<f64> {
+    let later = at.as_secs_f64() - edge.as_secs_f64();
     // The picture at the boundary belongs to what comes after it.
-    let here = if after { away >= 0.0 } else { away > 0.0 };
-    (here && away <= FAR_S).then(|| (away - AWAY_S).abs() + if black { 10.0 } else { 0.0 })
+    let (here, away) = if side == 1 { (at >= edge, later) } else { (at < edge, -later) };
+    (here && away <= FAR_S).then(|| (away - AWAY_S).abs())
 }
 
 fn walk(
@@ -135,7 +135,8 @@ fn walk(
         let _ = cues.take();
         for ((edge, best), look) in edges.iter().zip(&mut best).zip(&mut looks) {
             for (side, kept) in best.iter_mut().enumerate() {
-                if let Some(merit) = merit(pts, edge.at, side == 1, black)
+                if let Some(merit) =
+                    merit(pts, edge.at, side).map(|m| if black { m + BLACK } else { m })
                     && kept.as_ref().is_none_or(|(least, _)| merit < *least)
                 {
                     *kept = Some((merit, frame.clone()));
@@ -146,7 +147,7 @@ fn walk(
                 settle(&mut best[0], &mut look.before, eye, edge, 0);
             }
             if pts.secs_since(edge.at) > 2.0 * AWAY_S
-                && best[1].as_ref().is_some_and(|b| b.0 < 10.0)
+                && best[1].as_ref().is_some_and(|b| b.0 < BLACK)
                 || pts.secs_since(edge.at) >= FAR_S
             {
                 settle(&mut best[1], &mut look.after, eye, edge, 1);
@@ -185,14 +186,17 @@ mod tests {
     fn the_picture_that_is_shown_is_near_the_boundary_but_not_black() {
         let s = Pts::from_secs_f64;
         let edge = s(10.0);
-        let best = |after: bool, black: &dyn Fn(f64) -> bool| {
+        let best = |side: usize, black: &dyn Fn(f64) -> bool| {
             let times = (0..100).map(|n| 8.0 + f64::from(n) * 0.04);
-            let scored = times.filter_map(|t| Some((merit(s(t), edge, after, black(t))?, t)));
+            let scored = times.filter_map(|t| {
+                let merit = merit(s(t), edge, side)? + if black(t) { BLACK } else { 0.0 };
+                Some((merit, t))
+            });
             scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, t)| (t * 100.0).round() / 100.0)
         };
-        assert_eq!(best(false, &|_| false), Some(9.6));
-        assert_eq!(best(true, &|_| false), Some(10.4));
-        assert_eq!(best(true, &|t| t < 11.0), Some(11.0));
-        assert_eq!(merit(edge, edge, false, false), None);
+        assert_eq!(best(0, &|_| false), Some(9.6));
+        assert_eq!(best(1, &|_| false), Some(10.4));
+        assert_eq!(best(1, &|t| t < 10.99), Some(11.0));
+        assert_eq!(merit(edge, edge, 0), None);
     }
 }

@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(film.of(CueKind::Aspect), [(20, 20), (65, 65)]);
         let mut pillar = Film::new();
         pillar.show(20, false, busy);
-        pillar.show(20, false, |n, x, y| if x < 20 || x >= 140 { 16 } else { busy(n, x, y) });
+        pillar.show(20, false, |n, x, y| if !(20..140).contains(&x) { 16 } else { busy(n, x, y) });
         assert_eq!(pillar.of(CueKind::Aspect), [(20, 20)]);
     }
 

@@ -16,7 +16,9 @@ fn segment(label: &str, start: f64, end: f64) -> Segment {
     }
 }
 
-fn page(fixed: bool, nothing: bool) -> String {
+/// A page, of a recording without anything when `length_s` is 0.
+fn page(fixed: bool, length_s: f64) -> String {
+    let nothing = length_s == 0.0;
     let heads: Vec<(Arc<str>, Vec<Arc<str>>)> =
         vec![("content".into(), vec!["show".into(), "<b>ad & promo".into()])];
     let segments = [
@@ -52,7 +54,7 @@ fn page(fixed: bool, nothing: bool) -> String {
         recording: "<script>alert('1')</script>.ts",
         model: "m 1",
         profile: "default",
-        duration_s: if nothing { 0.0 } else { 1800.0 },
+        duration_s: length_s,
         speed: 62.0,
         heads: &heads,
         segments: if nothing { &[] } else { &segments },
@@ -68,7 +70,7 @@ fn page(fixed: bool, nothing: bool) -> String {
 
 #[test]
 fn the_page_stands_alone_and_takes_no_markup_from_names() {
-    let page = page(false, false);
+    let page = page(false, 1800.0);
     for banned in ["<script", "http", "<b>ad", "<sound>", "//"] {
         // Base64 of the data may hold slashes, nothing else.
         let without_data =
@@ -83,7 +85,7 @@ fn the_page_stands_alone_and_takes_no_markup_from_names() {
 
 #[test]
 fn every_segment_comes_with_its_reasons() {
-    let page = page(false, false);
+    let page = page(false, 1800.0);
     for wanted in [
         "0:10:00.500",
         "0:13:00.250",
@@ -105,14 +107,14 @@ fn every_segment_comes_with_its_reasons() {
 
 #[test]
 fn attention_that_keeps_to_one_place_is_warned_of() {
-    assert!(!page(false, false).contains("class=\"warn\""));
-    let page = page(true, false);
+    assert!(!page(false, 1800.0).contains("class=\"warn\""));
+    let page = page(true, 1800.0);
     assert!(page.contains("class=\"warn\"") && page.contains("62 % of all heat"));
 }
 
 #[test]
 fn a_recording_without_anything_still_has_a_page() {
-    let page = page(false, true);
+    let page = page(false, 0.0);
     assert!(page.contains("0:00:00") && page.ends_with("</body></html>\n"));
     assert!(!page.contains("NaN") && !page.contains("inf"));
 }
