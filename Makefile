@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DEMO := target/demo
 
-.PHONY: help setup build demo test test-web check bench deny train train-imagenet
+.PHONY: help setup build demo foreign test test-web check bench deny train train-imagenet
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -22,8 +22,19 @@ demo: build ## Annotate the bundled clip and say where the result is
 	@echo "Play it with one of:"
 	@for player in ffplay mpv vlc; do echo "    $$player $(DEMO)/bbb.annotated.mp4"; done
 
-test: setup ## Run all tests
+# Without a network the tests go on without them, and say so at the end; with
+# HEATCAST_FOREIGN set, as in .ci/run, they must be there.
+FOREIGN := target/foreign
+foreign: setup ## Install the Python readers that tests/foreign checks our files with
+	@cmp -s tests/foreign/requirements.txt $(FOREIGN)/installed.txt || { \
+		rm -rf $(FOREIGN) && python3 -m venv $(FOREIGN) && \
+		$(FOREIGN)/bin/pip install --quiet --disable-pip-version-check -r tests/foreign/requirements.txt && \
+		cp tests/foreign/requirements.txt $(FOREIGN)/installed.txt; } || { \
+		rm -rf $(FOREIGN); test -z "$$HEATCAST_FOREIGN"; }
+
+test: foreign ## Run all tests
 	G_DEBUG=fatal_warnings cargo test --locked
+	@test -d $(FOREIGN) || echo "skipped: foreign readers of timeline files, for they could not be installed (see above)"
 
 test-web: setup ## Test the monitor page in headless Chromium (needs chromium, nodejs and npm)
 	@bash scripts/test-web.sh

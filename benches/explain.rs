@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use heatcast::explain::Method;
+use heatcast::explain::{Method, Methods};
 use heatcast::model::{Classifier, Explain, Heads, Model, Options, Places, Wanted};
 
 const ROUNDS: usize = 60;
@@ -19,27 +19,22 @@ fn main() {
     let model = Model::find(&name, &Places::from_env()).unwrap();
     let megabytes = std::fs::metadata(&model.onnx).unwrap().len() as f64 / 1e6;
     println!("{name}: {megabytes:.0} MB");
-    let variants: [(&str, Heads, Vec<Method>, usize); 6] = [
-        ("without maps", Heads::None, vec![], 0),
-        ("cam, 1 class", Heads::First, vec![Method::Cam], 1),
-        ("gradcam, 1 class", Heads::First, vec![Method::GradCam], 1),
-        ("every method, 1 class", Heads::First, vec![], 1),
-        ("every method, 5 classes", Heads::First, vec![], 5),
-        ("every method, 200 classes", Heads::First, vec![], 200),
+    let one = |method| Methods::These(vec![method]);
+    let variants = [
+        ("without maps", Heads::None, Methods::Auto, 0),
+        ("cam, 1 class", Heads::First, one(Method::Cam), 1),
+        ("gradcam, 1 class", Heads::First, one(Method::GradCam), 1),
+        ("every method, 1 class", Heads::First, Methods::All, 1),
+        ("every method, 5 classes", Heads::First, Methods::All, 5),
+        ("every method, 200 classes", Heads::First, Methods::All, 200),
     ];
     let mut loaded = Vec::new();
-    for (name, heads, mut methods, classes) in variants {
-        let load = |methods: &[Method]| {
-            let (heads, methods) = (heads.clone(), methods.to_vec());
-            let explain = Explain { heads, methods, top_k: 0, ..Explain::default() };
-            let begun = Instant::now();
-            let options = Options { explain, ..Options::default() };
-            (Classifier::load(&model, &options).unwrap(), begun.elapsed().as_secs_f64())
-        };
-        if methods.is_empty() && classes > 0 {
-            methods = load(&[]).0.finding(0).unwrap().methods();
-        }
-        let (classifier, seconds) = load(&methods);
+    for (name, heads, methods, classes) in variants {
+        let explain = Explain { heads, methods, top_k: 0, ..Explain::default() };
+        let options = Options { explain, ..Options::default() };
+        let begun = Instant::now();
+        let classifier = Classifier::load(&model, &options).unwrap();
+        let seconds = begun.elapsed().as_secs_f64();
         if classes > 0 && classifier.finding(0).is_none() {
             println!("{name:26} {}", classifier.why_no_map(0).unwrap());
             continue;
@@ -47,7 +42,8 @@ fn main() {
         println!("{name:26} loaded in {seconds:.3} s");
         let classes = classes.min(classifier.heads()[0].labels.len());
         let wanted: Vec<Wanted> = (0..classes).map(|class| Wanted { head: 0, class }).collect();
-        loaded.push((name, classifier, wanted, methods.len(), Vec::new()));
+        let methods = classifier.methods(0).len();
+        loaded.push((name, classifier, wanted, methods, Vec::new()));
     }
     let count = loaded[0].1.input_len();
     let picture: Vec<f32> = (0..count).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();

@@ -1,5 +1,5 @@
-//! What painting costs per frame: median milliseconds, and as a multiple of
-//! copying the three planes. Run with `cargo bench --bench overlay`; a
+//! What painting costs per frame, style by style: median milliseconds, and as a
+//! multiple of copying the three planes. Wanted: at most 1.0 ms at 1080p. Run with `cargo bench --bench overlay`; a
 //! word after `--` picks the cases whose names contain it.
 #![allow(clippy::print_stdout, reason = "stdout is for results")]
 
@@ -7,9 +7,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use heatcast::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult, View};
+use heatcast::annotation::{
+    ActivationMap, Annotation, ClassProb, Explanation, HeadResult, Heat, View,
+};
 use heatcast::frame::{Colorimetry, PictureMut, PlaneMut, Pts, Size};
-use heatcast::overlay::{Painter, Style};
+use heatcast::overlay::{Colormap, HeatStyle, Painter, Style};
 
 fn main() {
     for size in [Size::new(1280, 720), Size::new(1920, 1080), Size::new(3840, 2160)] {
@@ -26,7 +28,9 @@ fn measure(size: Size) {
     let mut dst = src.clone();
     let view = View { x: 0.0, y: 0.0, width: size.width as f64, height: size.height as f64 };
     let annotation = annotation(view);
-    let mut painter = Painter::new(size, Colorimetry::BT709, 1.0, Style::default());
+    let look = |heat| Style { heat, ..Style::default() };
+    let two = || Style { colormaps: Colormap::HUES[..2].to_vec(), ..Style::default() };
+    let new = |style| Painter::new(size, Colorimetry::BT709, 1.0, style);
 
     let (copy, copy_least) = measured(|| {
         for (from, to) in src.iter().zip(&mut dst) {
@@ -37,20 +41,36 @@ fn measure(size: Size) {
         "{}x{} plane copy          {copy:7.3} ms          least {copy_least:7.3} ms",
         size.width, size.height
     );
-    let none = ActivationMap::zeros(7, 12);
+    let none = || ActivationMap::zeros(7, 12);
+    let (spot, full) = (|| blob(0.16, 0.0), || blob(0.4, 0.15));
+    let mut two_maps = vec![full(), full()];
+    two_maps[1].values.reverse();
+    let (heatmap, shade) = (HeatStyle::Heatmap, HeatStyle::Shade);
+    let (blur, contour) = (HeatStyle::Blur, HeatStyle::Contour);
     let cases = [
-        ("no heat", none, false),
-        ("partial heat", blob(0.16, 0.0), false),
-        ("full heat", blob(0.4, 0.15), false),
-        ("full heat, panel", blob(0.4, 0.15), true),
-        ("steep heat, panel", chequers(), true),
+        ("no heat", look(heatmap), vec![none()], false),
+        ("partial heat", look(heatmap), vec![spot()], false),
+        ("full heat", look(heatmap), vec![full()], false),
+        ("full heat, panel", look(heatmap), vec![full()], true),
+        ("steep heat, panel", look(heatmap), vec![chequers()], true),
+        ("two classes, panel", two(), two_maps, true),
+        ("shade, no heat", look(shade), vec![none()], true),
+        ("shade, panel", look(shade), vec![full()], true),
+        ("blur, no heat", look(blur), vec![none()], true),
+        ("blur, panel", look(blur), vec![full()], true),
+        ("contour, panel", look(contour), vec![full()], true),
+        ("contour, steep", look(contour), vec![chequers()], true),
     ];
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    for (name, map, panel) in cases.into_iter().filter(|(name, ..)| name.contains(&wanted)) {
+    for (name, style, maps, panel) in cases.into_iter().filter(|(name, ..)| name.contains(&wanted))
+    {
+        let mut painter = new(style);
+        let layers = maps.into_iter().enumerate();
+        let heats: Vec<_> = layers.map(|(layer, map)| Heat { layer, map, view }).collect();
         painter.set_annotation(panel.then_some(&annotation));
         let (ms, least) = measured(|| {
             let mut picture = picture_mut(size, &planes, &mut dst);
-            painter.paint(black_box(&mut picture), Some((black_box(&map), &view)));
+            painter.paint(black_box(&mut picture), black_box(&heats));
         });
         println!(
             "{}x{} {name:<18}  {ms:7.3} ms  {:5.2} x  least {least:7.3} ms",
@@ -59,6 +79,7 @@ fn measure(size: Size) {
             ms / copy
         );
     }
+    let mut painter = new(Style::default());
     let (ms, least) = measured(|| painter.set_annotation(Some(black_box(&annotation))));
     println!(
         "{}x{} set_annotation      {ms:7.3} ms          least {least:7.3} ms",
@@ -103,18 +124,19 @@ fn annotation(view: View) -> Annotation {
         head: Arc::from(name),
         top: vec![class(label, p)],
         shown: class(label, p),
+        probabilities: [1.0 - p, p].into(),
     };
     Annotation {
         pts: Pts(0),
         starts_shot: false,
         heads: vec![head("genre", "cartoon", 0.87), head("place", "meadow at noon", 0.41)],
-        explanation: Some(Explanation {
+        explanations: vec![Explanation {
             head: 0,
             class: class("cartoon", 0.87),
-            map: blob(0.4, 0.0),
+            asked: false,
+            heat: Heat { layer: 0, map: blob(0.4, 0.0), view },
             full_scale: 7.5,
-            view,
-        }),
+        }],
     }
 }
 

@@ -14,7 +14,7 @@ readonly PACKAGES=(
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
     gstreamer1.0-libav gstreamer1.0-tools
-    ffmpeg python3 python3-pip
+    ffmpeg python3 python3-pip python3-venv
     pkg-config gcc libc6-dev make ca-certificates
 )
 

@@ -88,21 +88,36 @@ pub struct HeadResult {
     /// The class people are shown: steadied in time, with its smoothed
     /// probability.
     pub shown: ClassProb,
+    /// The probability of every class in this very frame, in the order of the
+    /// head's labels.
+    pub probabilities: Arc<[f32]>,
 }
 
-/// The explained class and where the evidence for it lies.
+/// Heat over the picture at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heat {
+    /// Whose heat it is: which of the classes that are explained at the same
+    /// time, counted from zero. It decides the colour.
+    pub layer: usize,
+    /// Heat 0..1.
+    pub map: ActivationMap,
+    /// Where the map lies in the picture.
+    pub view: View,
+}
+
+/// An explained class and where the evidence for it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// Which of [`Annotation::heads`] is explained.
     pub head: usize,
     /// The class the map is evidence for, with its probability in this frame.
     pub class: ClassProb,
-    /// Heat 0..1, smoothed in time.
-    pub map: ActivationMap,
+    /// True for a class that was asked for, false for whichever is shown.
+    pub asked: bool,
+    /// Its heat, smoothed in time.
+    pub heat: Heat,
     /// Logit units that paint full heat.
     pub full_scale: f32,
-    /// Where the map lies in the picture.
-    pub view: View,
 }
 
 /// What is known about one analysed frame.
@@ -115,6 +130,7 @@ pub struct Annotation {
     pub starts_shot: bool,
     /// One answer per head; empty when the classifier failed on this frame.
     pub heads: Vec<HeadResult>,
-    /// The explanation, when there is one.
-    pub explanation: Option<Explanation>,
+    /// The explained classes, in the order of their layers; none where there
+    /// is no map.
+    pub explanations: Vec<Explanation>,
 }

@@ -169,6 +169,18 @@ impl PictureMut<'_> {
         }
     }
 
+    /// The columns from `left` on, `width` of them; `left` is even.
+    pub fn columns(&mut self, left: usize, width: usize) -> PictureMut<'_> {
+        let size = Size { width, ..self.size };
+        let mut i = 0;
+        let planes = self.planes.each_mut().map(|plane| {
+            let left = if i == 0 { left } else { left / 2 };
+            i += 1;
+            PlaneMut { data: plane.data.get_mut(left..).unwrap_or_default(), stride: plane.stride }
+        });
+        PictureMut { size, planes }
+    }
+
     /// Repeats the last column and row of the part of `size` up to the edges.
     pub fn repeat_edges(&mut self, size: Size) {
         let full = [self.size, self.size.chroma(), self.size.chroma()];

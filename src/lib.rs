@@ -17,6 +17,7 @@ pub mod config;
 pub mod dataset;
 pub mod eval;
 pub mod explain;
+pub mod finish;
 pub mod frame;
 pub mod learn;
 pub mod media;

@@ -120,6 +120,10 @@ impl Still {
         if u64::from(width) * u64::from(height) > MOST_PIXELS {
             return Err(Error::TooLarge(width, height));
         }
+        // Samples of 16 bits take twice the room.
+        if decoder.total_bytes() > MOST_MEMORY {
+            return Err(Error::Memory);
+        }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| fault(&e))?;
         picture.apply_orientation(orientation);

@@ -2,17 +2,35 @@
 //! frame or changing their order. Fed and emptied by the compositor; must not
 //! know what a frame is made of, nor who waits for whom.
 //!
-//! A sampled frame leaves with its own map. A frame between the sampled frames
-//! `a` and `b` waits for `b` and leaves with the map linearly interpolated at
-//! its own time; when `b` starts a new shot, `a`'s map is held instead, because
-//! a heatmap must not announce a cut. The result depends on timestamps only,
-//! never on how fast annotations arrive.
+//! A sampled frame leaves with its own maps. A frame between the sampled frames
+//! `a` and `b` waits for `b` and leaves with the maps linearly interpolated at
+//! its own time, layer by layer; when `b` starts a new shot, `a`'s maps are held
+//! instead, because a heatmap must not announce a cut. With
+//! [`Interpolation::Hold`] they are always held, and no frame waits for `b`. The
+//! result depends on timestamps only, never on how fast annotations arrive.
+
+mod live;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::annotation::{ActivationMap, Annotation, Explanation, View};
+use serde::{Deserialize, Serialize};
+
+use crate::annotation::{Annotation, Heat};
 use crate::frame::Pts;
+
+pub use live::LivePairing;
+
+/// What heat a frame between two analysed ones gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// In between, by its time.
+    #[default]
+    Linear,
+    /// That of the analysed frame before it.
+    Hold,
+}
 
 /// A frame with everything that is to be drawn on it.
 #[derive(Clone, Debug)]
@@ -23,8 +41,8 @@ pub struct Paired<F> {
     pub pts: Pts,
     /// Its own annotation, or that of the last analysed frame before it.
     pub annotation: Option<Arc<Annotation>>,
-    /// Heat 0..1 at this very moment, and where it lies in the picture.
-    pub heat: Option<(ActivationMap, View)>,
+    /// Heat at this very moment, layer by layer.
+    pub heat: Vec<Heat>,
 }
 
 #[derive(Debug)]
@@ -44,22 +62,29 @@ pub struct Synchronizer<F> {
     annotations: VecDeque<Arc<Annotation>>,
     /// The annotation of the last analysed frame that left.
     last: Option<Arc<Annotation>>,
+    interpolation: Interpolation,
     finished: bool,
 }
 
 impl<F> Default for Synchronizer<F> {
     fn default() -> Self {
+        Self::new(Interpolation::default())
+    }
+}
+
+impl<F> Synchronizer<F> {
+    /// A synchronizer without frames.
+    pub fn new(interpolation: Interpolation) -> Self {
         Self {
             frames: VecDeque::new(),
             sampled: 0,
             annotations: VecDeque::new(),
             last: None,
+            interpolation,
             finished: false,
         }
     }
-}
 
-impl<F> Synchronizer<F> {
     /// Adds the next frame of the stream; `sampled` when it is being analysed.
     pub fn push_frame(&mut self, pts: Pts, frame: F, sampled: bool) {
         self.sampled += usize::from(sampled);
@@ -100,6 +125,9 @@ impl<F> Synchronizer<F> {
                 self.last = self.annotations.pop_front();
                 held(self.last.as_deref())
             }
+            _ if !sampled && self.interpolation == Interpolation::Hold => {
+                held(self.last.as_deref())
+            }
             Some(next) => between(self.last.as_deref(), next, pts),
             None if self.finished => held(self.last.as_deref()),
             None => return None,
@@ -110,44 +138,51 @@ impl<F> Synchronizer<F> {
     }
 }
 
-fn held(annotation: Option<&Annotation>) -> Option<(ActivationMap, View)> {
-    annotation?.explanation.as_ref().map(|e| (e.map.clone(), e.view))
+fn held(annotation: Option<&Annotation>) -> Vec<Heat> {
+    let explanations = annotation.into_iter().flat_map(|a| &a.explanations);
+    explanations.map(|e| e.heat.clone()).collect()
 }
 
 /// The heat at `pts`, between `a` and the next analysed frame `b`.
-fn between(a: Option<&Annotation>, b: &Annotation, pts: Pts) -> Option<(ActivationMap, View)> {
+fn between(a: Option<&Annotation>, b: &Annotation, pts: Pts) -> Vec<Heat> {
     // Before the first analysed frame there is nothing to start from.
-    let a = a?;
+    let Some(a) = a else { return Vec::new() };
     let span = b.pts.secs_since(a.pts);
-    let (from, to) = (a.explanation.as_ref(), b.explanation.as_ref());
-    let mixable = match (from, to) {
-        (Some(from), Some(to)) => same_place(from, to),
-        _ => true,
-    };
-    if b.starts_shot || !mixable || span <= 0.0 {
-        return held(Some(a));
+    let mut heats = held(Some(a));
+    let to = || b.explanations.iter();
+    let heads = |a: &Annotation| a.explanations.first().map(|e| e.head);
+    let other_head = matches!((heads(a), heads(b)), (Some(from), Some(to)) if from != to);
+    if b.starts_shot || other_head || span <= 0.0 {
+        return heats;
     }
     let part = (pts.secs_since(a.pts) / span).clamp(0.0, 1.0) as f32;
     // No explanation is no heat, so that heat fades out and in.
-    let some = from.or(to)?;
-    let mut map = some.map.clone();
-    match (from, to) {
-        (Some(_), Some(to)) => {
-            for (value, to) in map.values.iter_mut().zip(&to.map.values) {
-                *value += (to - *value) * part;
+    for heat in &mut heats {
+        let to = to().map(|e| &e.heat).find(|to| to.layer == heat.layer);
+        // Maps that cannot be mixed are held.
+        let mixable = to.is_none_or(|to| same_place(heat, to));
+        let values = heat.map.values.iter_mut();
+        match to.filter(|_| mixable) {
+            Some(to) => {
+                values.zip(&to.map.values).for_each(|(value, to)| *value += (to - *value) * part);
             }
-        }
-        (one, _) => {
-            let weight = if one.is_some() { 1.0 - part } else { part };
-            map.values.iter_mut().for_each(|v| *v *= weight);
+            None if mixable => values.for_each(|value| *value *= 1.0 - part),
+            None => {}
         }
     }
-    Some((map, some.view))
+    for new in to().map(|e| &e.heat) {
+        if heats.iter().all(|heat| heat.layer != new.layer) {
+            let mut new = new.clone();
+            new.map.values.iter_mut().for_each(|value| *value *= part);
+            heats.push(new);
+        }
+    }
+    heats.sort_by_key(|heat| heat.layer);
+    heats
 }
 
-fn same_place(a: &Explanation, b: &Explanation) -> bool {
-    a.head == b.head
-        && a.view == b.view
+fn same_place(a: &Heat, b: &Heat) -> bool {
+    a.view == b.view
         && (a.map.rows, a.map.cols) == (b.map.rows, b.map.cols)
         && a.map.values.len() == b.map.values.len()
 }
@@ -155,36 +190,46 @@ fn same_place(a: &Explanation, b: &Explanation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::annotation::ClassProb;
+    use crate::annotation::{ActivationMap, ClassProb, Explanation, View};
 
     const VIEW: View = View { x: 0.0, y: 0.0, width: 16.0, height: 9.0 };
 
-    /// `ms[:heat][flags]`; flags: `!` new shot, `+` other grid, `h` other head,
-    /// `v` other view. Without a heat there is no explanation.
-    fn annotation(text: &str) -> Arc<Annotation> {
+    /// `ms[:heat[,heat]][flags]`, a heat for each layer, or nothing; flags: `!`
+    /// new shot, `+` other grid, `h` other head, `v` other view.
+    pub(super) fn annotation(text: &str) -> Arc<Annotation> {
         let flags = |c| text.contains(c);
         let digits = text.trim_end_matches(['!', '+', 'h', 'v']);
         let (ms, heat) = digits.split_once(':').map_or((digits, None), |(m, h)| (m, Some(h)));
-        let explanation = heat.map(|heat| Explanation {
+        let explanation = |(layer, heat): (usize, &str)| Explanation {
             head: usize::from(flags('h')),
             class: ClassProb { index: 0, label: "cat".into(), probability: 0.5 },
-            map: ActivationMap {
-                rows: 1,
-                cols: 1 + usize::from(flags('+')),
-                values: vec![heat.parse().unwrap(); 1 + usize::from(flags('+'))],
+            asked: true,
+            heat: Heat {
+                layer,
+                map: ActivationMap {
+                    rows: 1,
+                    cols: 1 + usize::from(flags('+')),
+                    values: vec![heat.parse().unwrap(); 1 + usize::from(flags('+'))],
+                },
+                view: if flags('v') { View { x: 1.0, ..VIEW } } else { VIEW },
             },
             full_scale: 1.0,
-            view: if flags('v') { View { x: 1.0, ..VIEW } } else { VIEW },
-        });
+        };
+        let heats = heat.into_iter().flat_map(|heat| heat.split(',')).enumerate();
+        let explanations = heats.filter(|(_, heat)| !heat.is_empty()).map(explanation).collect();
         let pts = Pts(ms.parse::<u64>().unwrap() * 1_000_000);
-        Arc::new(Annotation { pts, starts_shot: flags('!'), heads: Vec::new(), explanation })
+        Arc::new(Annotation { pts, starts_shot: flags('!'), heads: Vec::new(), explanations })
     }
 
     /// Runs a script: `f40` frame at 40 ms, `s40` sampled frame, `a40:0.5` its
     /// annotation, `end`. After every step, all frames that can leave do, as
     /// `ms=heat(annotation's ms)`.
     fn play(script: &str) -> String {
-        let mut sync = Synchronizer::default();
+        play_with(Interpolation::Linear, script)
+    }
+
+    fn play_with(interpolation: Interpolation, script: &str) -> String {
+        let mut sync = Synchronizer::new(interpolation);
         let mut steps = Vec::new();
         for step in script.split_whitespace() {
             let mut out = Vec::new();
@@ -198,7 +243,11 @@ mod tests {
             }
             while let Some(Paired { frame, pts, annotation, heat }) = sync.pop() {
                 assert_eq!(pts.0, frame * 1_000_000);
-                let heat = heat.map_or("-".into(), |(m, _)| format!("{:.2}", m.values[0]));
+                let layers = heat.iter().map(|h| h.layer).max().map_or(0, |most| most + 1);
+                let layer = |n| heat.iter().find(|h| h.layer == n);
+                let text = |n| layer(n).map(|h| format!("{:.2}", h.map.values[0]));
+                let heats: Vec<_> = (0..layers).map(|n| text(n).unwrap_or_default()).collect();
+                let heat = if heats.is_empty() { "-".to_owned() } else { heats.join(",") };
                 let of = annotation.map_or("-".into(), |a| (a.pts.0 / 1_000_000).to_string());
                 out.push(format!("{frame}={heat}({of})"));
             }
@@ -254,6 +303,30 @@ mod tests {
         check("s0 a0 f50 s100 a100:0.8", "|0=-(0)|||50=0.40(0) 100=0.80(100)");
         check("s0 a0 f50 s100 a100", "|0=-(0)|||50=-(0) 100=-(100)");
         check("s0 a0 f50 s100 a100:1!", "|0=-(0)|||50=-(0) 100=1.00(100)");
+    }
+
+    #[test]
+    fn every_layer_fades_by_itself() {
+        check(
+            "s0 a0:0.8,0 f50 s100 a100:0.4,1",
+            "|0=0.80,0.00(0)|||50=0.60,0.50(0) 100=0.40,1.00(100)",
+        );
+        // The shown class became one that has a layer of its own.
+        check(
+            "s0 a0:0.8,0.2 f50 s100 a100:,0.4",
+            "|0=0.80,0.20(0)|||50=0.40,0.30(0) 100=,0.40(100)",
+        );
+        check("s0 a0:,0.2 f50 s100 a100:0.8", "|0=,0.20(0)|||50=0.40,0.10(0) 100=0.80(100)");
+    }
+
+    #[test]
+    fn held_heat_waits_for_nothing_after_the_frame() {
+        let held = |script| play_with(Interpolation::Hold, script);
+        assert_eq!(
+            held("s0 f40 a0:0.2 f80 s120 f160 a120:0.6"),
+            "||0=0.20(0) 40=0.20(0)|80=0.20(0)|||120=0.60(120) 160=0.60(120)"
+        );
+        assert_eq!(held("f0 s40 a40:0.2"), "0=-(-)||40=0.20(40)");
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "config",
         "eval",
         "explain",
+        "finish",
         "frame.rs",
         "learn",
         "mpegts",
@@ -93,6 +94,7 @@ fn pure_modules_know_no_files_threads_clocks_or_native_parts() {
         "sampling.rs",
         "shot.rs",
         "still.rs",
+        "sync",
         "sync.rs",
         "timeline",
     ];
@@ -198,7 +200,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
             .unwrap();
         String::from_utf8(out.stdout).unwrap()
     };
-    let verbs: [&[&str]; 9] = [
+    let verbs: [&[&str]; 10] = [
         &[],
         &["annotate"],
         &["doctor"],
@@ -208,6 +210,7 @@ fn every_documented_flag_exists_and_every_flag_is_documented() {
         &["model", "check"],
         &["model", "inspect"],
         &["model", "learn"],
+        &["score"],
     ];
     let known = verbs.map(help).concat();
     for name in documented.split("`--").skip(1).map(flag) {

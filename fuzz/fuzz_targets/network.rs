@@ -2,7 +2,7 @@
 //! memory without bound. See `fuzz/README.md`.
 #![no_main]
 
-use heatcast::explain::Method;
+use heatcast::explain::Methods;
 use heatcast::model::{Classifier, Explain, Heads, Model, Options, Wanted};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     model.spec.input.width = model.spec.input.width.min(64);
     model.spec.input.height = model.spec.input.height.min(64);
     let explain =
-        Explain { heads: Heads::All, methods: Method::ALL.to_vec(), ..Explain::default() };
+        Explain { heads: Heads::All, methods: Methods::All, ..Explain::default() };
     let options = Options { explain, ..Options::default() };
     if let Ok(mut classifier) = Classifier::load(&model, &options) {
         let picture = vec![0.5; classifier.input_len()];

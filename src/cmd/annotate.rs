@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use anyhow::{Context, anyhow, bail};
 
 use super::progress::{Display, clock};
+use super::timeline_args::TimelineArgs;
 use super::{Failure, json_result, result, talk};
 use crate::config::Config;
+use crate::explain::FeatureLayout;
 use crate::media::Container;
-use crate::pipeline::{self, Annotate, StopFlag, Summary};
+use crate::pipeline::{self, Annotate, StopFlag, Summary, TimelinePlan};
 
 /// Arguments of `heatcast annotate`.
 #[derive(Debug, clap::Args)]
@@ -32,24 +34,44 @@ pub(super) struct Args {
     /// Which of the model's questions to explain [default: the first]
     #[arg(long)]
     head: Option<String>,
-    /// Class to explain: `top`, a label or an index [default: top]
+    /// Class to explain: `top`, a label or an index; up to four at the same time,
+    /// separated by commas [default: top]
     #[arg(long)]
     class: Option<String>,
     /// How maps are computed: auto, cam, gradcam, gradcam++, layercam or hirescam [default: auto]
     #[arg(long)]
     method: Option<String>,
-    #[command(flatten)]
-    tensors: super::Tensors,
+    /// What is explained: logit, margin (the lead over the other classes) or auto [default: auto]
+    #[arg(long)]
+    seed: Option<String>,
+    /// What full heat stands for: fixed (the same in every frame), frame (the most in
+    /// the frame) or running (the most of late) [default: fixed]
+    #[arg(long)]
+    normalize: Option<String>,
+    /// Heat between two analyses: linear or hold [default: linear]
+    #[arg(long)]
+    interpolation: Option<String>,
+    /// Tensor to take as the feature map [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    feature: Option<String>,
+    /// Tensor to take as the head's logits [default: found by itself]
+    #[arg(long, value_name = "TENSOR")]
+    logits: Option<String>,
+    /// Of the picture: over (painted over) or side (the original to the left, twice as
+    /// wide); or of the feature map's axes: nchw, nhwc or tokens [default: over; found
+    /// by itself]
+    #[arg(long)]
+    layout: Vec<String>,
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
-    /// How heat is shown: heatmap or off
+    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
     #[arg(long)]
     style: Option<String>,
     /// Opacity of full heat, 0 to 1 [default: 0.45]
     #[arg(long)]
     opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
     #[arg(long)]
     colormap: Option<String>,
     /// How much text is drawn: full, compact or off
@@ -76,17 +98,22 @@ pub(super) struct Args {
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    timeline: TimelineArgs,
 }
 
 pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
     let config = configuration(&args).map_err(Failure::usage)?;
-    check_paths(&args).map_err(Failure::usage)?;
+    let timeline = args.timeline.plan(&args.output).map_err(Failure::usage)?;
+    check_paths(&args, &timeline).map_err(Failure::usage)?;
     let stop = stop_on_signal().map_err(Failure::run)?;
     let prepared = pipeline::prepare(&config).map_err(Failure::usage)?;
+    prepared.check_timeline(&timeline).map_err(Failure::usage)?;
     let job = Annotate {
         input: args.input,
         output: args.output,
         events: args.events,
+        timeline,
         program: args.program,
         config,
     };
@@ -120,9 +147,17 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("model.provider", args.provider.clone());
     set("explain.class", args.class.clone());
     set("explain.method", args.method.clone());
-    set("explain.feature", args.tensors.feature.clone());
-    set("explain.logits", args.tensors.logits.clone());
-    set("explain.layout", args.tensors.layout.clone());
+    set("explain.seed", args.seed.clone());
+    set("explain.normalize", args.normalize.clone());
+    set("explain.interpolation", args.interpolation.clone());
+    set("explain.feature", args.feature.clone());
+    set("explain.logits", args.logits.clone());
+    for layout in &args.layout {
+        // Pictures and tensors have no layout in common.
+        let is_tensors = layout.parse::<FeatureLayout>().is_ok();
+        let key = if is_tensors { "explain.layout" } else { "overlay.layout" };
+        set(key, Some(layout.clone()));
+    }
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
     set("overlay.style", args.style.clone());
     set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));
@@ -136,16 +171,16 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
 }
 
 /// Everything about the files that can be known before work starts.
-fn check_paths(args: &Args) -> anyhow::Result<()> {
+fn check_paths(args: &Args, timeline: &TimelinePlan) -> anyhow::Result<()> {
     let Args { input, output, .. } = args;
     if !input.exists() {
         bail!("{}: there is no such file; check the name", input.display());
     }
-    Container::of(output)?;
+    let container = Container::of(output)?;
     let outputs = [Some(output), args.events.as_ref()];
     for path in outputs.into_iter().flatten() {
         let folder = pipeline::check_parent(path)?;
-        if !path.is_dir() && same_file(path, input) {
+        if !path.is_dir() && pipeline::same_file(path, input) {
             bail!("{} is the input; name another output", path.display());
         }
         pipeline::check_free(path, args.force)?;
@@ -154,11 +189,8 @@ fn check_paths(args: &Args) -> anyhow::Result<()> {
     if args.events.as_ref().is_some_and(|events| events == output) {
         bail!("{}: the events and the video need two files", output.display());
     }
-    Ok(())
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    let taken: Vec<&Path> = [input, output].into_iter().chain(&args.events).map(|p| &**p).collect();
+    timeline.check(Some(container), &taken, args.force)
 }
 
 /// Proves that a folder can be written into.
@@ -169,7 +201,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 }
 
 /// The first signal asks for an orderly end, the second one ends at once.
-fn stop_on_signal() -> anyhow::Result<StopFlag> {
+pub(super) fn stop_on_signal() -> anyhow::Result<StopFlag> {
     let stop: StopFlag = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -185,6 +217,9 @@ fn verdict(summary: &Summary) -> anyhow::Result<()> {
     let Summary { output, duration_s, .. } = summary;
     if let Some(reason) = &summary.reason {
         bail!("{reason}; the first {} are in {output}", clock(*duration_s));
+    }
+    if let Some(why) = &summary.timeline_failure {
+        bail!("{output} is complete, but not what was to be written about its timeline: {why}");
     }
     if summary.classifier_failures > 0 {
         bail!(
@@ -214,6 +249,9 @@ fn describe(summary: &Summary) {
     }
     if let Some(events) = &summary.events {
         talk(format_args!("events: {events}"));
+    }
+    if !summary.timeline.is_empty() {
+        talk(format_args!("timeline: {}", summary.timeline.join(", ")));
     }
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     result(format_args!(

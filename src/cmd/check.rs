@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Failure, json_result, result};
 use crate::model::{Classifier, Explain, Head, HeadOutput, Heads, Model, Options, Places};
 use crate::npy::Array;
+use crate::pipeline::read_still;
 use crate::preprocess::{InputSpec, Layout, Preprocessor};
-use crate::still::Still;
 
 /// Classes shown of each head.
 const TOP: usize = 5;
@@ -120,8 +120,7 @@ fn see(
     input: &InputSpec,
     classifier: &mut Classifier,
 ) -> anyhow::Result<(Vec<f32>, Vec<HeadOutput>)> {
-    let bytes = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
-    let still = Still::decode(&bytes).map_err(|why| anyhow!("{} {why}", image.display()))?;
+    let still = read_still(image).map_err(|why| anyhow!(why))?;
     let tensor = Preprocessor::new(input).run_still(&still);
     let output = classifier.run(&tensor, &[]).with_context(|| image.display().to_string())?;
     Ok((tensor, output.heads))

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 
+use super::faithful::{self, Faithful};
 use super::progress::Count;
 use super::{Failure, json_result, remarks, result, talk};
 use crate::config::Config;
 use crate::dataset::Selection;
+use crate::eval::faithfulness::Faithfulness;
 use crate::eval::{Facts, Scores, html};
-use crate::pipeline::{self, Evaluate, Evaluation};
+use crate::explain::UnknownMethods;
+use crate::pipeline::{self, Evaluate, Evaluation, Measure};
 
 /// Rows of the table of groups that are printed.
 const GROUPS: usize = 12;
@@ -39,6 +42,14 @@ pub(super) struct Args {
     /// Mistakes shown in the report
     #[arg(long, value_name = "N", default_value_t = 40)]
     mistakes: usize,
+    #[command(flatten)]
+    faithful: Faithful,
+    /// Maps that are measured: auto, all, or methods separated by commas
+    #[arg(long, default_value = "all", requires = "faithfulness")]
+    method: String,
+    /// Pictures that are measured, evenly spread over the data set
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "faithfulness")]
+    sample: usize,
     /// Pictures looked at at the same time [default: one for each processor]
     #[arg(long)]
     threads: Option<usize>,
@@ -88,6 +99,8 @@ struct Report<'a> {
     #[serde(flatten)]
     scores: &'a Scores,
     skipped: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faithfulness: Option<&'a Faithfulness>,
 }
 
 #[derive(Serialize)]
@@ -102,6 +115,12 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
         pipeline::check_free(report, args.force).map_err(Failure::usage)?;
         pipeline::check_parent(report).map_err(Failure::usage)?;
     }
+    let measures = args.faithful.faithfulness;
+    if measures && args.sample == 0 {
+        return Err(Failure::usage(anyhow!("--sample is 0, but must be at least 1")));
+    }
+    let methods = args.method.parse().map_err(|e: UnknownMethods| Failure::usage(e))?;
+    let measure = Measure { methods, sample: args.sample, boxes: args.faithful.boxes.clone() };
     let job = Evaluate {
         dataset: args.dataset.clone(),
         selection: args.rows.clone().into(),
@@ -110,6 +129,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
         head: args.head.clone(),
         threads: threads(args.threads).map_err(Failure::usage)?,
         mistakes: if args.report.is_some() { args.mistakes } else { 0 },
+        faithfulness: measures.then_some(measure),
     };
     let plan = pipeline::plan_evaluation(job).map_err(Failure::usage)?;
     let mut display = Count::new("pictures", quiet);
@@ -124,13 +144,16 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
         remarks(&evaluation.notes, &evaluation.skipped);
     }
     if args.json {
-        let Evaluation { model, version, sha256, head, scores, skipped, .. } = &evaluation;
+        let Evaluation { model, version, sha256, head, scores, skipped, faithfulness, .. } =
+            &evaluation;
+        let faithfulness = faithfulness.as_ref();
         let model = ModelReport { name: model, version, sha256 };
         let skipped = skipped.len();
-        let report = Report { dataset, model, head, scores, skipped };
+        let report = Report { dataset, model, head, scores, skipped, faithfulness };
         json_result(&report)?;
     } else {
         print(&evaluation);
+        evaluation.faithfulness.iter().for_each(faithful::print);
     }
     if let Some(path) = args.report.filter(|_| !quiet) {
         talk(format_args!("report: {}", path.display()));
@@ -139,9 +162,11 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
 }
 
 fn write_report(path: &Path, dataset: &str, evaluation: &Evaluation) -> anyhow::Result<()> {
-    let Evaluation { model, version, head, scores, skipped, mistakes, no_heat, .. } = evaluation;
+    let Evaluation { model, version, head, scores, skipped, mistakes, .. } = evaluation;
+    let no_heat = evaluation.no_heat.as_deref();
+    let faithfulness = evaluation.faithfulness.as_ref();
     let model = format!("{model} {version}");
-    let facts = Facts { dataset, model: &model, head, skipped, no_heat: no_heat.as_deref() };
+    let facts = Facts { dataset, model: &model, head, skipped, no_heat, faithfulness };
     pipeline::write_whole(path, html(&facts, scores, mistakes))
 }
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
+use super::faithful::Faithful;
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
-use crate::explain::{ClassChoice, Method, MethodChoice, Seed, choose, choose_index};
+use crate::explain::{ClassChoice, Method, MethodChoice, Methods, Seed, choose, choose_index};
 use crate::model::{ClassMap, Classifier, Explain, Heads, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
 use crate::preprocess::Layout;
@@ -25,7 +26,7 @@ pub(super) struct Args {
     pub(super) output: Option<PathBuf>,
     /// Instead of pictures an input tensor, prepared as the network wants it: a
     /// NumPy file of float32, [N,3,H,W] or [N,H,W,3]
-    #[arg(long, value_name = "NPY")]
+    #[arg(long, value_name = "NPY", conflicts_with = "faithfulness")]
     tensor: Option<PathBuf>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
@@ -57,6 +58,8 @@ pub(super) struct Args {
     pub(super) grid: bool,
     #[command(flatten)]
     pub(super) look: Look,
+    #[command(flatten)]
+    pub(super) faithful: Faithful,
     /// Write the map before rectification and scaling, [N,rows,columns] float32
     #[arg(long, value_name = "NPY")]
     pub(super) map: Option<PathBuf>,
@@ -74,10 +77,13 @@ pub(super) struct Args {
 /// How a picture is painted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Look {
+    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
+    #[arg(long, conflicts_with = "tensor")]
+    style: Option<String>,
     /// Opacity of full heat, 0 to 1 [default: 0.45, on a contact sheet 0.65]
     #[arg(long, conflicts_with = "tensor")]
     opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet or grey
+    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
     #[arg(long, conflicts_with = "tensor")]
     colormap: Option<String>,
     /// How much text is drawn: full, compact or off
@@ -92,10 +98,11 @@ impl Look {
 
     /// The settings that stand for it.
     pub(super) fn settings(&self) -> Vec<String> {
+        let style = self.style.as_ref().map(|name| format!("overlay.style={name}"));
         let opacity = self.opacity.map(|n| format!("overlay.opacity={n:?}"));
         let colormap = self.colormap.as_ref().map(|name| format!("overlay.colormap={name}"));
         let hud = self.hud.as_ref().map(|mode| format!("overlay.hud={mode}"));
-        [opacity, colormap, hud].into_iter().flatten().collect()
+        [style, opacity, colormap, hud].into_iter().flatten().collect()
     }
 }
 
@@ -144,7 +151,7 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
 }
 
 /// What is explained, apart from the class.
-pub(super) fn wishes(args: &Args, methods: Vec<Method>, seed: Seed) -> Result<Explain, Failure> {
+pub(super) fn wishes(args: &Args, methods: Methods, seed: Seed) -> Result<Explain, Failure> {
     let asked = args.seed.as_deref().map(str::parse).transpose();
     Ok(Explain {
         heads: Heads::of(args.head.clone()),

@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::eval::threads;
 use super::explain::{Args, wishes};
+use super::faithful;
 use super::model::finding_json;
 use super::progress::Count;
 use super::{Failure, result, talk};
 use crate::config::Config;
-use crate::explain::{Method, Seed};
-use crate::overlay::{SHEET_OPACITY, Style};
+use crate::eval::faithfulness::{Faithfulness, Look};
+use crate::explain::{Methods, Seed};
+use crate::overlay::SHEET_OPACITY;
 use crate::pipeline::{self, ExplainPictures, ExplainedMap, ExplainedPicture};
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
@@ -25,33 +27,33 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let ended = pipeline::explain_pictures(plan, &mut |done, of| display.update(done, of));
     display.clear();
     let (pictures, failed) = ended.map_err(Failure::run)?;
+    let looks: Vec<Look> = pictures.iter().flat_map(|p| p.looks.iter().cloned()).collect();
+    let faithfulness = Faithfulness::of(&looks);
     if args.json {
+        if let Some(found) = &faithfulness {
+            out.insert("faithfulness".into(), json!(found));
+        }
         result(format_args!("{:#}", as_json(out, &pictures, &failed)));
     } else {
         pictures.iter().for_each(describe);
+        faithfulness.iter().for_each(faithful::print);
     }
     verdict(pictures.len(), &failed).map_err(Failure::run)
 }
 
 fn job(args: &Args) -> Result<ExplainPictures, Failure> {
-    if args.output.is_none() && args.map.is_none() && !args.json {
+    let measures = args.faithful.faithfulness;
+    if args.output.is_none() && args.map.is_none() && !args.json && !measures {
         return Err(Failure::usage(anyhow!(
-            "there is nowhere for the result to go: give -o FILE for one picture, -o FOLDER for several, or --json"
+            "there is nowhere for the result to go: give -o FILE for one picture, -o FOLDER for several, --faithfulness or --json"
         )));
     }
     let config = Config::load(None, &args.look.settings()).map_err(Failure::usage)?;
     let overlay = &config.overlay;
     let sheet_opacity =
         if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
-    let style = Style {
-        opacity: overlay.opacity as f32,
-        colormap: overlay.colormap,
-        hud: overlay.hud,
-        ..Style::default()
-    };
-    let all_methods = args.method.trim().eq_ignore_ascii_case("all");
-    let methods =
-        if all_methods { Vec::new() } else { methods(&args.method).map_err(Failure::usage)? };
+    let style = overlay.look(1);
+    let methods = args.method.parse::<Methods>().map_err(Failure::usage)?;
     Ok(ExplainPictures {
         images: args.images.clone(),
         output: args.output.clone(),
@@ -60,32 +62,15 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
         model: args.model.clone().unwrap_or(config.model.name),
         labels: args.labels.clone(),
         explain: wishes(args, methods, Seed::Auto)?,
-        all_methods,
         class: args.class.clone(),
         class_index: args.class_index,
         style,
         sheet_opacity,
         grid: args.grid,
+        faithfulness: measures,
+        boxes: args.faithful.boxes.clone(),
         threads: threads(args.threads).map_err(Failure::usage)?,
     })
-}
-
-/// The methods of a list; none for `auto`.
-fn methods(text: &str) -> anyhow::Result<Vec<Method>> {
-    if text.trim().eq_ignore_ascii_case("auto") {
-        return Ok(Vec::new());
-    }
-    let mut methods = Vec::new();
-    for name in text.split(',').filter(|name| !name.trim().is_empty()) {
-        let method = name.parse()?;
-        if !methods.contains(&method) {
-            methods.push(method);
-        }
-    }
-    if methods.is_empty() {
-        bail!("--method names none; give auto, all or methods separated by commas");
-    }
-    Ok(methods)
 }
 
 fn as_json(mut out: Map<String, Value>, pictures: &[ExplainedPicture], failed: &[String]) -> Value {

@@ -7,9 +7,13 @@ mod doctor;
 mod eval;
 mod explain;
 mod explain_pictures;
+mod faithful;
 mod learn;
 mod model;
 mod progress;
+mod score;
+mod serve;
+mod timeline_args;
 
 use std::fmt;
 use std::io::Write;
@@ -32,18 +36,35 @@ pub struct Cli {
     /// Say nothing but errors and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// How to write the log
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Turn a recording into an annotated recording
     Annotate(Box<annotate::Args>),
+    /// Annotate live streams: RTSP mounts and a monitor page
+    Serve(Box<serve::Args>),
     /// Explain pictures: where the evidence for a class lies
     Explain(Box<explain::Args>),
     /// Tell how good a model is on labelled pictures
     Eval(Box<eval::Args>),
+    /// Tell how well timelines agree with the truth
+    Score(Box<score::Args>),
     /// List, check and teach models
     Model(model::Args),
     /// Check what is installed, and say how to get what is missing
@@ -110,17 +131,21 @@ impl fmt::Display for Failure {
 /// # Errors
 /// With the sentence to print and the exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    start_logging(cli.verbose, cli.quiet);
+    // Who runs a server wants to know what it does.
+    let verbose = cli.verbose + u8::from(matches!(cli.verb, Verb::Serve(_)));
+    start_logging(verbose, cli.quiet, cli.log_format);
     match cli.verb {
         Verb::Annotate(args) => annotate::run(*args, cli.quiet),
+        Verb::Serve(args) => serve::run(&args, cli.quiet),
         Verb::Explain(args) => explain::run(&args, cli.quiet),
         Verb::Eval(args) => eval::run(*args, cli.quiet),
+        Verb::Score(args) => score::run(*args, cli.quiet),
         Verb::Model(args) => model::run(&args, cli.quiet),
         Verb::Doctor(args) => doctor::run(&args),
     }
 }
 
-fn start_logging(verbose: u8, quiet: bool) {
+fn start_logging(verbose: u8, quiet: bool, format: LogFormat) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
         (_, 0) => "heatcast=warn,error",
@@ -131,12 +156,14 @@ fn start_logging(verbose: u8, quiet: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HEATCAST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     // A second subscriber (tests call `run` more than once) changes nothing.
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .try_init();
+        .with_target(false);
+    let _ = match format {
+        LogFormat::Text => log.without_time().try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }
 
 /// Prints a result. A reader that went away is no error.

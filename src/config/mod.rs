@@ -5,9 +5,13 @@
 //! Precedence: defaults, then the file, then each `--set` in turn.
 //! `pipelines/reference.toml` shows every key.
 
+mod live;
 mod sections;
+mod source_uri;
 
+pub use live::*;
 pub use sections::*;
+pub use source_uri::{SourceKind, SourceUri};
 
 use crate::explain::FeatureLayout;
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,19 @@ pub struct Config {
     pub output: OutputConfig,
     /// When to give up.
     pub limits: LimitsConfig,
+    /// What holds for every live stream. Records of a run quote the settings
+    /// above, never those from here on.
+    #[serde(skip_serializing)]
+    pub live: LiveConfig,
+    /// Where live streams are served.
+    #[serde(skip_serializing)]
+    pub rtsp: RtspConfig,
+    /// The monitor page.
+    #[serde(skip_serializing)]
+    pub web: WebConfig,
+    /// The live streams.
+    #[serde(skip_serializing)]
+    pub stream: Vec<StreamConfig>,
 }
 
 /// Where a setting came from.
@@ -101,39 +118,18 @@ impl Config {
     /// [`Error`] for the first thing that is wrong: keys and kinds in the file,
     /// then in `sets`, then ranges.
     pub fn load(text: Option<&str>, sets: &[String]) -> Result<Self, Error> {
-        let known = Table::try_from(Self::default()).map_err(|e| whole(&e))?;
-        let mut config = match text {
+        let known = known().map_err(|e| whole(&e))?;
+        let mut table = match text {
             Some(text) => parse_file(text, &known)?,
-            None => Self::default(),
+            None => Table::new(),
         };
         for set in sets {
-            config = config.with(set, &known)?;
+            change(&mut table, set, &known)?;
         }
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| whole(&e.message()))?;
         config.check_ranges()?;
+        config.check_live_ranges()?;
         Ok(config)
-    }
-
-    fn with(&self, set: &str, known: &Table) -> Result<Self, Error> {
-        let form = || Error::Form(set.to_owned());
-        let origin = || Origin::Set(set.to_owned());
-        let (key, text) = set.split_once('=').ok_or_else(form)?;
-        let (key, text) = (key.trim(), text.trim());
-        let (section, name) = key.split_once('.').ok_or_else(form)?;
-        let standard = known.get(section).and_then(|s| s.get(name));
-        let standard = standard.ok_or_else(|| unknown(origin(), key, known))?;
-        let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
-        // A class called 281 is still text.
-        let value = parsed
-            .filter(|v| !standard.is_str() || v.is_str())
-            .unwrap_or_else(|| Value::String(text.to_owned()));
-        let mut table = Table::try_from(self).map_err(|e| whole(&e))?;
-        if let Some(Value::Table(section)) = table.get_mut(section) {
-            section.insert(name.to_owned(), value);
-        }
-        table.try_into().map_err(|e: toml::de::Error| Error::Value {
-            origin: origin(),
-            message: e.message().to_owned(),
-        })
     }
 
     fn check_ranges(&self) -> Result<(), Error> {
@@ -157,6 +153,7 @@ impl Config {
         for (key, ms) in [
             ("explain.class_smoothing_ms", self.explain.class_smoothing_ms),
             ("explain.map_smoothing_ms", self.explain.map_smoothing_ms),
+            ("explain.crossfade_ms", self.explain.crossfade_ms),
         ] {
             check(key, ms.into(), ms <= 60_000, "0 to 60000 milliseconds")?;
         }
@@ -187,7 +184,42 @@ fn whole(error: &dyn std::fmt::Display) -> Error {
     Error::Value { origin: Origin::Whole, message: error.to_string() }
 }
 
-fn parse_file(text: &str, known: &Table) -> Result<Config, Error> {
+/// Every key there is, with its default.
+fn known() -> Result<Table, toml::ser::Error> {
+    let defaults = Config::default();
+    let mut known = Table::try_from(&defaults)?;
+    known.insert("live".into(), Value::try_from(&defaults.live)?);
+    known.insert("rtsp".into(), Value::try_from(&defaults.rtsp)?);
+    known.insert("web".into(), Value::try_from(&defaults.web)?);
+    known.insert("stream".into(), Value::Array(vec![Value::try_from(StreamConfig::default())?]));
+    Ok(known)
+}
+
+/// Applies a `section.key=value` to settings.
+fn change(table: &mut Table, set: &str, known: &Table) -> Result<(), Error> {
+    let form = || Error::Form(set.to_owned());
+    let origin = || Origin::Set(set.to_owned());
+    let (key, text) = set.split_once('=').ok_or_else(form)?;
+    let (key, text) = (key.trim(), text.trim());
+    let (section, name) = key.split_once('.').ok_or_else(form)?;
+    let standard = known.get(section).and_then(|s| s.get(name));
+    let standard = standard.ok_or_else(|| unknown(origin(), key, known))?;
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+    // A class called 281 is still text.
+    let value = parsed
+        .filter(|v| !standard.is_str() || v.is_str())
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let keys = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(keys) = keys {
+        keys.insert(name.to_owned(), value);
+    }
+    let checked: Result<Config, toml::de::Error> = table.clone().try_into();
+    checked
+        .map(|_| ())
+        .map_err(|e| Error::Value { origin: origin(), message: e.message().to_owned() })
+}
+
+fn parse_file(text: &str, known: &Table) -> Result<Table, Error> {
     let line = |at: usize| 1 + text.bytes().take(at).filter(|b| *b == b'\n').count();
     let refused = |e: toml::de::Error| Error::Value {
         origin: e.span().map_or(Origin::Whole, |span| Origin::Line(line(span.start))),
@@ -205,11 +237,16 @@ fn parse_file(text: &str, known: &Table) -> Result<Config, Error> {
             return Err(unknown(Origin::Line(line(at)), &key, known));
         }
     }
-    toml::from_str(text).map_err(refused)
+    toml::from_str::<Config>(text).map_err(refused)?;
+    text.parse().map_err(refused)
 }
 
 /// The first key of a section that is not among the known ones, and its place.
+/// Of a section that may stand several times, in any of them.
 fn stranger_in(section: &Spanned<DeValue<'_>>, known: &Value) -> Option<(usize, String)> {
+    if let (Some(sections), Some(known)) = (section.get_ref().as_array(), known.get(0)) {
+        return sections.iter().find_map(|section| stranger_in(section, known));
+    }
     let keys = section.get_ref().as_table()?;
     keys.iter()
         .find(|(key, _)| known.get(key.get_ref().as_ref()).is_none())
@@ -218,7 +255,7 @@ fn stranger_in(section: &Spanned<DeValue<'_>>, known: &Value) -> Option<(usize, 
 
 fn unknown(origin: Origin, key: &str, known: &Table) -> Error {
     let keys = known.iter().flat_map(|(section, keys)| {
-        let keys = keys.as_table().into_iter().flatten();
+        let keys = keys.get(0).unwrap_or(keys).as_table().into_iter().flatten();
         std::iter::once(section.clone()).chain(keys.map(move |(k, _)| format!("{section}.{k}")))
     });
     let wanted = key.rsplit('.').next().unwrap_or(key);
@@ -254,11 +291,12 @@ mod tests {
 
     #[test]
     fn the_reference_file_is_the_defaults_and_has_every_key() {
-        assert_eq!(load(REFERENCE, &[]), Ok(Config::default()));
+        let reference = Config { stream: vec![StreamConfig::default()], ..Config::default() };
+        assert_eq!(load(REFERENCE, &[]), Ok(reference));
         assert_eq!(Config::load(None, &[]), Ok(Config::default()));
         let file: Table = REFERENCE.parse().unwrap();
         // The defaults as a table have every key there is.
-        assert_eq!(file, Table::try_from(Config::default()).unwrap());
+        assert_eq!(file, known().unwrap());
     }
 
     #[test]
@@ -351,6 +389,7 @@ mod tests {
             "analysis.fps=nan",
             "explain.class_smoothing_ms=70000",
             "explain.map_smoothing_ms=70000",
+            "explain.crossfade_ms=70000",
             "explain.class_switch_margin=-0.1",
             "explain.full_scale=inf",
             "output.crf=52",

@@ -1,8 +1,9 @@
 //! The sections of the settings, their keys and defaults. Read through
 //! [`Config`](super::Config); must not know what the settings do.
 
-use crate::explain::{MethodChoice, Seed};
-use crate::overlay::{Colormap, HudMode};
+use crate::explain::{MethodChoice, Normalize, Seed};
+use crate::overlay::{Colormap, HeatStyle, HudMode, Style};
+use crate::sync::Interpolation;
 use serde::{Deserialize, Serialize};
 
 /// Which classifier, and what runs it.
@@ -55,7 +56,8 @@ impl Default for AnalysisConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExplainConfig {
-    /// Label or index of the class, or `top` for the shown one.
+    /// Label or index of the class, or `top` for the shown one; several are
+    /// separated by commas.
     pub class: String,
     /// How activation maps are computed.
     pub method: MethodChoice,
@@ -73,6 +75,13 @@ pub struct ExplainConfig {
     pub class_switch_margin: f64,
     /// Time constant of the map's average, milliseconds; 0 is off.
     pub map_smoothing_ms: u32,
+    /// Milliseconds in which the heat of one class gives way to that of the
+    /// next; 0 is at once.
+    pub crossfade_ms: u32,
+    /// What heat the frames between two analysed ones get.
+    pub interpolation: Interpolation,
+    /// What full heat stands for.
+    pub normalize: Normalize,
     /// Logit units that paint full heat; 0 for the model's own scale.
     pub full_scale: f64,
 }
@@ -89,20 +98,23 @@ impl Default for ExplainConfig {
             class_smoothing_ms: 500,
             class_switch_margin: 0.1,
             map_smoothing_ms: 250,
+            crossfade_ms: 200,
+            interpolation: Interpolation::Linear,
+            normalize: Normalize::Fixed,
             full_scale: 0.0,
         }
     }
 }
 
-/// How heat is shown.
+/// What goes into the picture beside what is painted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Style {
-    /// Colours over the picture.
+pub enum Layout {
+    /// Nothing: the picture is painted over.
     #[default]
-    Heatmap,
-    /// Not at all.
-    Off,
+    Over,
+    /// The original, to its left: pictures become twice as wide.
+    Side,
 }
 
 /// What is drawn.
@@ -110,7 +122,9 @@ pub enum Style {
 #[serde(default, deny_unknown_fields)]
 pub struct OverlayConfig {
     /// How heat is shown.
-    pub style: Style,
+    pub style: HeatStyle,
+    /// What goes beside the painted picture.
+    pub layout: Layout,
     /// Opacity of full heat, 0..1.
     pub opacity: f64,
     /// Colours of heat.
@@ -122,10 +136,25 @@ pub struct OverlayConfig {
 impl Default for OverlayConfig {
     fn default() -> Self {
         Self {
-            style: Style::Heatmap,
+            style: HeatStyle::Heatmap,
+            layout: Layout::Over,
             opacity: 0.45,
             colormap: Colormap::Inferno,
             hud: HudMode::Full,
+        }
+    }
+}
+
+impl OverlayConfig {
+    /// The look of pictures on which so many classes are explained at the same
+    /// time: one in the chosen colours, several each in a hue of its own.
+    pub fn look(&self, classes: usize) -> Style {
+        let several = || Colormap::HUES.into_iter().take(classes).collect();
+        Style {
+            opacity: self.opacity as f32,
+            colormaps: if classes > 1 { several() } else { vec![self.colormap] },
+            heat: self.style,
+            hud: self.hud,
         }
     }
 }

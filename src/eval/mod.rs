@@ -2,18 +2,20 @@
 //! goes wrong. Called with the answers to labelled pictures; must not know how
 //! they came about.
 
+mod bootstrap;
+mod curves;
+pub mod faithfulness;
 mod labels;
 mod report;
 
 use serde::Serialize;
 
+use bootstrap::Groups;
 pub use labels::{LabelError, class_of};
 pub use report::{Facts, Mistake, html};
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
-/// Resamplings for the interval.
-const RESAMPLINGS: usize = 1000;
 
 /// The answer to one labelled picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,30 +220,10 @@ fn group_scores(answers: &[Answer]) -> Vec<GroupScores> {
     scores
 }
 
-/// Percentile interval of the balanced accuracy by resampling whole groups
-/// (the bootstrap; pictures of one video are not independent).
+/// Interval of the balanced accuracy by resampling whole groups.
 fn interval(answers: &[Answer], classes: usize) -> [f64; 2] {
-    let mut groups = std::collections::BTreeMap::<String, Vec<&Answer>>::new();
-    for (i, answer) in answers.iter().enumerate() {
-        let own = || format!("\0{i}");
-        groups.entry(answer.group.clone().unwrap_or_else(own)).or_default().push(answer);
-    }
-    let groups: Vec<Vec<&Answer>> = groups.into_values().collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut draw = || {
-        // Knuth's MMIX generator; the high bits are the good ones.
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % groups.len()
-    };
-    let mut values: Vec<f64> = (0..RESAMPLINGS)
-        .map(|_| {
-            let drawn: Vec<usize> = (0..groups.len()).map(|_| draw()).collect();
-            balanced(drawn.iter().flat_map(|&g| groups[g].iter().copied()), classes)
-        })
-        .collect();
-    values.sort_by(f64::total_cmp);
-    [values[RESAMPLINGS / 40], values[RESAMPLINGS - 1 - RESAMPLINGS / 40]]
+    let groups = Groups::of(answers.iter().map(|a| a.group.as_deref()));
+    groups.interval(|drawn| balanced(drawn.iter().map(|&i| &answers[i]), classes))
 }
 
 #[cfg(test)]

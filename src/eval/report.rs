@@ -6,7 +6,8 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Scores;
+use super::faithfulness::Faithfulness;
+use super::{Scores, curves};
 
 /// Rows of the table of groups, worst first.
 const GROUPS: usize = 20;
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     pub skipped: &'a [String],
     /// Why there is no heat, where there is none.
     pub no_heat: Option<&'a str>,
+    /// How faithful the maps are, where that was measured.
+    pub faithfulness: Option<&'a Faithfulness>,
 }
 
 /// A wrong answer to be shown.
@@ -70,6 +73,7 @@ th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:6
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:1rem}
 figure{margin:0;background:var(--tile);border-radius:8px;overflow:hidden}
 figure div{display:grid;grid-template-columns:1fr 1fr;gap:2px}figure img{width:100%;display:block;aspect-ratio:16/9;object-fit:contain;background:#000}
+figure svg{width:100%;display:block}
 figcaption{padding:.45rem .7rem;font-size:.88rem}figcaption small{color:var(--soft);word-break:break-all}
 ";
 
@@ -96,6 +100,9 @@ fn write_page(
     tiles(out, scores)?;
     classes(out, scores)?;
     matrix(out, scores)?;
+    if let Some(found) = facts.faithfulness {
+        curves::section(out, found)?;
+    }
     sheet(out, facts, scores, mistakes)?;
     groups(out, scores)?;
     if !facts.skipped.is_empty() {
@@ -236,7 +243,7 @@ fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -259,6 +266,7 @@ mod tests {
             head: "content",
             skipped: &["x.jpg is empty".to_owned()],
             no_heat: None,
+            faithfulness: None,
         };
         let mistake = Mistake {
             name: "a\"b.jpg".to_owned(),

@@ -127,11 +127,11 @@ pub enum MethodChoice {
 }
 
 impl MethodChoice {
-    /// The chosen method; none where the head decides.
-    pub fn methods(self) -> Vec<Method> {
+    /// The same choice among several.
+    pub fn methods(self) -> Methods {
         match self {
-            Self::Auto => Vec::new(),
-            Self::One(method) => vec![method],
+            Self::Auto => Methods::Auto,
+            Self::One(method) => Methods::These(vec![method]),
         }
     }
 }
@@ -153,6 +153,49 @@ impl From<MethodChoice> for String {
             MethodChoice::Auto => "auto".to_owned(),
             MethodChoice::One(method) => method.to_string(),
         }
+    }
+}
+
+/// The methods by which maps are computed in one pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Methods {
+    /// CAM where the head allows it, else Grad-CAM.
+    #[default]
+    Auto,
+    /// Every one that the head allows.
+    All,
+    /// These.
+    These(Vec<Method>),
+}
+
+/// A text that chooses no methods.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownMethods {
+    /// One of the names is no method's.
+    #[error(transparent)]
+    Name(#[from] UnknownMethod),
+    /// There is no name in it.
+    #[error("--method names none; give auto, all or methods separated by commas")]
+    Empty,
+}
+
+impl FromStr for Methods {
+    type Err = UnknownMethods;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMethods> {
+        match text.trim().to_lowercase().as_str() {
+            "auto" => return Ok(Self::Auto),
+            "all" => return Ok(Self::All),
+            _ => {}
+        }
+        let mut methods = Vec::new();
+        for name in text.split(',').filter(|name| !name.trim().is_empty()) {
+            let method = name.parse()?;
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+        if methods.is_empty() { Err(UnknownMethods::Empty) } else { Ok(Self::These(methods)) }
     }
 }
 
@@ -223,6 +266,15 @@ impl FromStr for FeatureLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_methods_are_separated_by_commas_each_once() {
+        let these = Methods::These(vec![Method::LayerCam, Method::Cam]);
+        assert_eq!("layercam, CAM,layer-cam,".parse(), Ok(these));
+        assert_eq!((" All ".parse(), "AUTO".parse()), (Ok(Methods::All), Ok(Methods::Auto)));
+        assert_eq!(" , ".parse::<Methods>(), Err(UnknownMethods::Empty));
+        assert!(matches!("cam,all".parse::<Methods>(), Err(UnknownMethods::Name(_))));
+    }
 
     #[test]
     fn methods_are_read_as_they_are_written() {

@@ -87,29 +87,35 @@ impl ClassSteadier {
 #[derive(Clone, Debug)]
 pub struct MapSmoother {
     tau: f64,
+    fade: f64,
     /// Time, head and class of the last map.
     last: Option<(Pts, (usize, usize))>,
     heat: ActivationMap,
+    /// The heat of the class before, and since when it fades.
+    fading: Option<(Pts, ActivationMap)>,
 }
 
 impl Default for MapSmoother {
-    /// A quarter of a second.
+    /// A quarter of a second, and a fifth to go from one class to another.
     fn default() -> Self {
-        Self::new(0.25)
+        Self::new(0.25, 0.2)
     }
 }
 
 impl MapSmoother {
-    /// A smoother with time constant `tau` in seconds; zero switches it off.
-    pub fn new(tau: f64) -> Self {
-        Self { tau, last: None, heat: ActivationMap::zeros(0, 0) }
+    /// A smoother with time constant `tau`, in which the heat of a class gives
+    /// way to that of another within `fade`, both in seconds; zero switches
+    /// either off.
+    pub fn new(tau: f64, fade: f64) -> Self {
+        Self { tau, fade, last: None, heat: ActivationMap::zeros(0, 0), fading: None }
     }
 
     /// Heat 0..1 after the map `raw` (logit units) of `class` (head and class)
     /// at `pts`, when `full_scale` logits are full heat.
     ///
-    /// Only evidence for the class is heat: negative values are none. The scale
-    /// is fixed, never that of the frame, so that heat means evidence.
+    /// Only evidence for the class is heat: negative values are none. When the
+    /// class is another than before, the old heat fades out while the new one
+    /// fades in, from the time of the map before; a new shot fades nothing.
     pub fn smooth(
         &mut self,
         pts: Pts,
@@ -125,11 +131,11 @@ impl MapSmoother {
         };
         let same_grid = (raw.rows, raw.cols, raw.values.len())
             == (self.heat.rows, self.heat.cols, self.heat.values.len());
-        let weight = match self.last.replace((pts, class)) {
-            Some((last, of)) if !starts_shot && of == class && same_grid => {
-                weight(pts.secs_since(last), self.tau)
-            }
+        let before = self.last.replace((pts, class)).filter(|_| !starts_shot && same_grid);
+        let weight = match before {
+            Some((last, of)) if of == class => weight(pts.secs_since(last), self.tau),
             _ => {
+                self.fading = before.map(|(last, _)| (last, self.faded(last)));
                 self.heat.clone_from(raw);
                 self.heat.values.fill(0.0);
                 1.0
@@ -138,7 +144,22 @@ impl MapSmoother {
         for (smooth, e) in self.heat.values.iter_mut().zip(&raw.values) {
             *smooth += weight * (heat(*e) - *smooth);
         }
-        self.heat.clone()
+        let faded = self.faded(pts);
+        self.fading.take_if(|(since, _)| pts.secs_since(*since) >= self.fade);
+        faded
+    }
+
+    /// The heat at `pts`, with what is left of the heat of the class before.
+    fn faded(&self, pts: Pts) -> ActivationMap {
+        let mut heat = self.heat.clone();
+        if let Some((since, old)) = &self.fading {
+            let gone = pts.secs_since(*since);
+            let left = if gone < self.fade { (1.0 - gone / self.fade) as f32 } else { 0.0 };
+            for (heat, old) in heat.values.iter_mut().zip(&old.values) {
+                *heat += left * (old - *heat);
+            }
+        }
+        heat
     }
 }
 
@@ -199,7 +220,7 @@ mod tests {
 
     #[test]
     fn heat_is_evidence_on_a_fixed_scale() {
-        let mut smoother = MapSmoother::new(0.0);
+        let mut smoother = MapSmoother::new(0.0, 0.0);
         let raw = map(&[-4.0, 0.0, 2.0, 4.0, 9.0, f32::NAN, f32::INFINITY]);
         let heat = smoother.smooth(at(0.0), true, (0, 0), &raw, 4.0);
         assert_eq!(heat.values, [0.0, 0.0, 0.5, 1.0, 1.0, 0.0, 0.0]);
@@ -228,7 +249,7 @@ mod tests {
         let cold = map(&[0.0, 0.0]);
         let hot = map(&[1.0, 1.0]);
         let after = |starts_shot, class, raw: &ActivationMap| {
-            let mut smoother = MapSmoother::default();
+            let mut smoother = MapSmoother::new(0.25, 0.0);
             smoother.smooth(at(0.0), true, (0, 3), &cold, 1.0);
             smoother.smooth(at(0.01), starts_shot, class, raw, 1.0).max()
         };
@@ -238,5 +259,38 @@ mod tests {
         assert_eq!(after(false, (1, 3), &hot), 1.0);
         let other = ActivationMap { rows: 2, cols: 1, values: vec![1.0, 1.0] };
         assert_eq!(after(false, (0, 3), &other), 1.0);
+    }
+
+    #[test]
+    fn one_class_gives_way_to_another_within_the_fade_at_any_rate() {
+        let (left, right) = (map(&[1.0, 0.0]), map(&[0.0, 1.0]));
+        for rate in [5.0, 25.0, 50.0] {
+            let mut smoother = MapSmoother::default();
+            smoother.smooth(at(1.0), true, (0, 0), &left, 1.0);
+            for n in 1..=15 {
+                let passed = f64::from(n) / rate;
+                let heat = smoother.smooth(at(1.0 + passed), false, (0, 1), &right, 1.0).values;
+                let come = (passed / 0.2).min(1.0) as f32;
+                assert!((heat[0] - (1.0 - come)).abs() < 1e-3, "{heat:?} after {passed}");
+                assert!((heat[1] - come).abs() < 1e-3, "{heat:?} after {passed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_within_a_fade_goes_on_from_what_is_seen() {
+        let mut smoother = MapSmoother::new(0.0, 0.2);
+        let maps = [map(&[1.0, 0.0, 0.0]), map(&[0.0, 1.0, 0.0]), map(&[0.0, 0.0, 1.0])];
+        smoother.smooth(at(0.0), true, (0, 0), &maps[0], 1.0);
+        smoother.smooth(at(0.1), false, (0, 1), &maps[1], 1.0);
+        let heat = smoother.smooth(at(0.2), false, (0, 2), &maps[2], 1.0).values;
+        for (found, wanted) in heat.iter().zip([0.25, 0.25, 0.5]) {
+            assert!((found - wanted).abs() < 1e-3, "{heat:?}");
+        }
+        // A cut fades nothing.
+        let heat = smoother.smooth(at(0.25), true, (0, 0), &maps[0], 1.0);
+        assert_eq!(heat.values, maps[0].values);
+        let heat = smoother.smooth(at(0.3), false, (0, 0), &maps[0], 1.0);
+        assert_eq!(heat.values, maps[0].values);
     }
 }

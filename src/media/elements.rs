@@ -80,6 +80,13 @@ static REQUIREMENTS: &[Requirement] = &[
     wish("audioconvert", BASE, "converting sound the output cannot hold"),
     wish("audioresample", BASE, "converting sound the output cannot hold"),
     wish("avenc_aac", LIBAV, "converting sound the output cannot hold"),
+    wish("rtspsrc", GOOD, "live RTSP in"),
+    wish("rtph264pay", GOOD, "live RTSP out"),
+    wish("srtsrc", BAD, "live SRT in"),
+    wish("udpsrc", GOOD, "live UDP and RTP in"),
+    wish("souphttpsrc", GOOD, "live HTTP and HLS in"),
+    wish("hlsdemux", BAD, "live HLS in"),
+    wish("videotestsrc", BASE, "test patterns"),
 ];
 
 /// Every element the product uses.
@@ -137,7 +144,7 @@ fn candidates(kind: gst::ElementFactoryType, caps: &gst::Caps) -> Vec<gst::Eleme
     found
 }
 
-fn best(kind: gst::ElementFactoryType, caps: &gst::Caps) -> Option<gst::Element> {
+pub(super) fn best(kind: gst::ElementFactoryType, caps: &gst::Caps) -> Option<gst::Element> {
     candidates(kind, caps).iter().find_map(|f| f.create().build().ok())
 }
 

@@ -72,7 +72,7 @@ impl Frame {
 
 /// Colour description as the product's own type. What a stream leaves unsaid
 /// GStreamer has already guessed from the picture size.
-fn colorimetry_of(info: &gst_video::VideoInfo) -> Colorimetry {
+pub(super) fn colorimetry_of(info: &gst_video::VideoInfo) -> Colorimetry {
     let c = info.colorimetry();
     let base = match c.matrix() {
         gst_video::VideoColorMatrix::Bt709 => Colorimetry::BT709,

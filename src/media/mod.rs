@@ -5,6 +5,7 @@
 
 mod elements;
 mod frame;
+mod live;
 mod output;
 mod source;
 mod track;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use elements::{Requirement, requirements, version};
 pub use frame::Frame;
+pub use live::*;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
 pub use source::{Source, SourceEvent, SourceOptions};
 pub use track::{Track, TrackFate};
@@ -58,9 +60,30 @@ pub enum Error {
         /// What GStreamer said.
         why: String,
     },
+    /// A live source cannot be had, or not any more.
+    #[error("{0}")]
+    Live(String),
+    /// An address cannot be served on.
+    #[error("{address}: {why}")]
+    Address {
+        /// The address.
+        address: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// A picture's memory could not be reached.
     #[error("the memory of a frame could not be mapped")]
     Map,
+    /// The encoder takes no pictures of this width.
+    #[error(
+        "the output would be {width} pixels wide, and H.264 ends at {most}; write the painted picture alone, or scale the input down first"
+    )]
+    TooWide {
+        /// Pixels from left to right.
+        width: u32,
+        /// The most there may be.
+        most: u32,
+    },
     /// The output's extension names no container that is written here.
     #[error("{}: unknown output type; name it .mp4, .mkv or .ts", path.display())]
     UnknownContainer {
@@ -81,6 +104,15 @@ impl Error {
 /// When the installation is broken.
 pub fn init() -> Result<(), Error> {
     gstreamer::init().map_err(Error::Init)
+}
+
+/// The time of day, where this machine stands, so long ago: `14:03:22`.
+pub fn time_of_day(ago: Duration) -> String {
+    let seconds = i64::try_from(ago.as_secs()).unwrap_or(0);
+    let then = gstreamer::glib::DateTime::now_local()
+        .and_then(|now| now.add_seconds(-(seconds as f64)))
+        .and_then(|then| then.format("%H:%M:%S"));
+    then.map_or_else(|_| "an unknown time".to_owned(), String::from)
 }
 
 /// A time to wait on a bus. Never zero: for that, the bindings return before

@@ -99,7 +99,12 @@ pub struct Encoder {
     pub crf: u32,
     /// Frames between keyframes, at most.
     pub keyframe_interval: u32,
+    /// Write the frame as it came, to the left of the painted one.
+    pub side_by_side: bool,
 }
+
+/// Widest picture that x264 encodes, in pixels.
+const MOST_ACROSS: u32 = 16_384;
 
 /// What an output reports.
 #[derive(Debug)]
@@ -125,6 +130,8 @@ pub struct Output {
     video: gst_app::AppSrc,
     pool: gst::BufferPool,
     info: gst_video::VideoInfo,
+    /// Pictures side by side in one of the output.
+    pictures: u32,
     counters: Arc<Counters>,
     pumps: Vec<JoinHandle<()>>,
 }
@@ -143,14 +150,13 @@ impl Output {
         tracks: &[Arc<Track>],
         is_ahead: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, Error> {
-        let info = even_info(&first.info)?;
+        let pictures = if encoder.side_by_side { 2 } else { 1 };
+        let info = even_info(&first.info, pictures)?;
+        if info.width() > MOST_ACROSS {
+            return Err(Error::TooWide { width: info.width(), most: MOST_ACROSS });
+        }
         let caps = info.to_caps().map_err(|e| Error::pipeline("describing the picture", e))?;
-        let pool = gst::BufferPool::new();
-        let mut config = pool.config();
-        let bytes = u32::try_from(info.size()).unwrap_or(u32::MAX);
-        config.set_params(Some(&caps), bytes, 0, 0);
-        pool.set_config(config).map_err(|e| Error::pipeline("allocating frames", e))?;
-        pool.set_active(true).map_err(|e| Error::pipeline("allocating frames", e))?;
+        let pool = picture_pool(&info)?;
 
         let pipeline = gst::Pipeline::new();
         let video = gst_app::AppSrc::builder()
@@ -185,7 +191,8 @@ impl Output {
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| Error::pipeline("opening the output", open_failure(&pipeline)))?;
-        let mut output = Self { pipeline, video, pool, info, counters, pumps: Vec::new() };
+        let mut output =
+            Self { pipeline, video, pool, info, pictures, counters, pumps: Vec::new() };
         for (track, input) in inputs {
             let (counters, is_ahead) = (Arc::clone(&output.counters), is_ahead.clone());
             let pump = std::thread::Builder::new()
@@ -197,7 +204,8 @@ impl Output {
         Ok(output)
     }
 
-    /// Size of the pictures written: the input's, made even.
+    /// Size of the pictures written: the input's, made even, and as wide as two
+    /// where they stand side by side.
     pub fn size(&self) -> Size {
         size_of(&self.info)
     }
@@ -207,39 +215,14 @@ impl Output {
     ///
     /// The picture is painted where the decoder put it, unless somebody else
     /// (most often the decoder, for prediction) still reads it: then, and where
-    /// the output's size is not the frame's, a copy is painted.
+    /// the output's size is not the frame's, a copy is painted. Of two pictures
+    /// side by side the right one is painted.
     ///
     /// # Errors
     /// When the encoder has stopped; [`OutputHandle::poll`] tells why.
     pub fn push(&self, frame: Frame, paint: impl FnOnce(&mut PictureMut<'_>)) -> Result<(), Error> {
-        let Frame { pts, duration, mut buffer, info } = frame;
-        let size = size_of(&info);
-        let free = buffer.get_mut().is_some_and(|b| b.is_all_memory_writable());
-        if free && size == self.size() {
-            with_picture_mut(buffer.make_mut(), &info, paint)?;
-        } else {
-            let source = Frame { pts, duration, buffer, info };
-            buffer = self
-                .pool
-                .acquire_buffer(None)
-                .map_err(|e| Error::pipeline("allocating a frame", e))?;
-            let target = buffer.make_mut();
-            carry_metas(&source.buffer, target);
-            source.with_picture(|source| {
-                with_picture_mut(target, &self.info, |whole| {
-                    whole.copy_from(source);
-                    let full = std::mem::replace(&mut whole.size, size);
-                    paint(whole);
-                    whole.size = full;
-                    whole.repeat_edges(size);
-                })
-            })??;
-        }
-        let target = buffer.make_mut();
-        target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
-        target.set_dts(None);
-        target.set_pts(gst::ClockTime::from_nseconds(pts.0));
-        target.set_duration(duration.map(gst::ClockTime::from_nseconds));
+        let pts = frame.pts;
+        let buffer = painted(frame, &self.pool, &self.info, self.pictures, paint)?;
         self.counters.video_pts.fetch_max(pts.0, Relaxed);
         self.video.push_buffer(buffer).map(|_| ()).map_err(|e| Error::pipeline("encoding", e))
     }
@@ -301,12 +284,70 @@ impl OutputHandle {
     }
 }
 
+/// The buffer of `frame` once it is painted over, with the frame's times: where
+/// it stands, or else in memory of `pool`, whose pictures `info` describes. Of
+/// several `pictures` side by side in there, the last is painted over.
+pub(super) fn painted(
+    frame: Frame,
+    pool: &gst::BufferPool,
+    info: &gst_video::VideoInfo,
+    pictures: u32,
+    paint: impl FnOnce(&mut PictureMut<'_>),
+) -> Result<gst::Buffer, Error> {
+    let Frame { pts, duration, mut buffer, info: own } = frame;
+    let size = size_of(&own);
+    let free = buffer.get_mut().is_some_and(|b| b.is_all_memory_writable());
+    if free && size == size_of(info) {
+        with_picture_mut(buffer.make_mut(), &own, paint)?;
+    } else {
+        let source = Frame { pts, duration, buffer, info: own };
+        buffer = pool.acquire_buffer(None).map_err(|e| Error::pipeline("allocating a frame", e))?;
+        let target = buffer.make_mut();
+        carry_metas(&source.buffer, target);
+        source.with_picture(|source| {
+            with_picture_mut(target, info, |whole| {
+                let width = whole.size.width / pictures as usize;
+                let last = whole.size.width - width;
+                for left in (0..last).step_by(width) {
+                    let mut original = whole.columns(left, width);
+                    original.copy_from(source);
+                    original.repeat_edges(size);
+                }
+                let mut painted = whole.columns(last, width);
+                painted.copy_from(source);
+                let full = std::mem::replace(&mut painted.size, size);
+                paint(&mut painted);
+                painted.size = full;
+                painted.repeat_edges(size);
+            })
+        })??;
+    }
+    let target = buffer.make_mut();
+    target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
+    target.set_dts(None);
+    target.set_pts(gst::ClockTime::from_nseconds(pts.0));
+    target.set_duration(duration.map(gst::ClockTime::from_nseconds));
+    Ok(buffer)
+}
+
+/// Memory for pictures as `info` describes them.
+pub(super) fn picture_pool(info: &gst_video::VideoInfo) -> Result<gst::BufferPool, Error> {
+    let caps = info.to_caps().map_err(|e| Error::pipeline("describing the picture", e))?;
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    let bytes = u32::try_from(info.size()).unwrap_or(u32::MAX);
+    config.set_params(Some(&caps), bytes, 0, 0);
+    pool.set_config(config).map_err(|e| Error::pipeline("allocating frames", e))?;
+    pool.set_active(true).map_err(|e| Error::pipeline("allocating frames", e))?;
+    Ok(pool)
+}
+
 fn size_of(info: &gst_video::VideoInfo) -> Size {
     Size::new(info.width() as usize, info.height() as usize)
 }
 
 /// Lends the pixels of `buffer`, to be changed.
-fn with_picture_mut(
+pub(super) fn with_picture_mut(
     buffer: &mut gst::BufferRef,
     info: &gst_video::VideoInfo,
     change: impl FnOnce(&mut PictureMut<'_>),
@@ -324,12 +365,15 @@ fn with_picture_mut(
 }
 
 /// The picture format of the output. 4:2:0 H.264 has whole chroma samples only,
-/// so odd sizes grow by one column or row.
-fn even_info(info: &gst_video::VideoInfo) -> Result<gst_video::VideoInfo, Error> {
+/// so odd sizes grow by one column or row. So many `pictures` stand side by side.
+pub(super) fn even_info(
+    info: &gst_video::VideoInfo,
+    pictures: u32,
+) -> Result<gst_video::VideoInfo, Error> {
     let even = |n: u32| n.next_multiple_of(2).max(16);
     gst_video::VideoInfo::builder(
         gst_video::VideoFormat::I420,
-        even(info.width()),
+        even(info.width()) * pictures,
         even(info.height()),
     )
     .par(info.par())
@@ -352,7 +396,7 @@ fn x264(encoder: &Encoder) -> Result<gst::Element, Error> {
     Ok(element)
 }
 
-fn muxer(container: Container) -> Result<gst::Element, Error> {
+pub(super) fn muxer(container: Container) -> Result<gst::Element, Error> {
     let mux = make(container.factory())?;
     match container {
         Container::Mp4 => {
@@ -368,7 +412,11 @@ fn muxer(container: Container) -> Result<gst::Element, Error> {
 
 /// Links an appsrc to the kind of multiplexer pad made for its caps. (The
 /// generic link takes the first pad that does not refuse, which may be video.)
-fn link_to_mux(source: &gst::Element, mux: &gst::Element, caps: &gst::Caps) -> Result<(), Error> {
+pub(super) fn link_to_mux(
+    source: &gst::Element,
+    mux: &gst::Element,
+    caps: &gst::Caps,
+) -> Result<(), Error> {
     let template = mux
         .pad_template_list()
         .into_iter()

@@ -263,7 +263,7 @@ impl Drop for Source {
     }
 }
 
-fn describe_io(error: &std::io::Error) -> String {
+pub(super) fn describe_io(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file; check the name".to_owned(),
         std::io::ErrorKind::PermissionDenied => "may not be read; check its permissions".to_owned(),
@@ -272,7 +272,7 @@ fn describe_io(error: &std::io::Error) -> String {
 }
 
 /// One sentence from an element's error text and its debug detail.
-fn sentence(text: &str, detail: &str) -> String {
+pub(super) fn sentence(text: &str, detail: &str) -> String {
     let text = text.trim().trim_end_matches('.');
     let detail = detail.trim().trim_end_matches('.');
     if detail.is_empty() || detail.contains(text) || detail.contains(".c(") {
@@ -282,7 +282,7 @@ fn sentence(text: &str, detail: &str) -> String {
     }
 }
 
-fn is_video(caps: &gst::Caps) -> bool {
+pub(super) fn is_video(caps: &gst::Caps) -> bool {
     caps.structure(0).is_some_and(|s| {
         let name = s.name();
         // MPEG system streams share the media type of MPEG video.
@@ -296,7 +296,7 @@ fn is_video(caps: &gst::Caps) -> bool {
 }
 
 /// What people call a type of file.
-fn kind_of(caps: &gst::Caps) -> String {
+pub(super) fn kind_of(caps: &gst::Caps) -> String {
     let name = caps.structure(0).map_or("unknown", |s| s.name().as_str());
     match name.split_once('/') {
         Some(("text", _)) => format!("a text file ({name})"),
@@ -368,19 +368,19 @@ fn connect_demuxer(
     });
 }
 
-fn link(pad: &gst::Pad, element: &gst::Element) -> Result<(), Error> {
+pub(super) fn link(pad: &gst::Pad, element: &gst::Element) -> Result<(), Error> {
     let sink = element.static_pad("sink").ok_or(Error::Map)?;
     pad.link(&sink).map(|_| ()).map_err(|e| Error::pipeline("linking a track", e))
 }
 
-fn start(elements: &[&gst::Element]) -> Result<(), Error> {
+pub(super) fn start(elements: &[&gst::Element]) -> Result<(), Error> {
     for element in elements {
         element.sync_state_with_parent().map_err(|e| Error::pipeline("starting a track", e))?;
     }
     Ok(())
 }
 
-fn sink_silently(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Error> {
+pub(super) fn sink_silently(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Error> {
     let sink = make("fakesink")?;
     sink.set_property("sync", false);
     sink.set_property("async", false);
@@ -485,14 +485,14 @@ fn add_video_branch(
     link(pad, &queue)
 }
 
-fn capsfilter(caps: &gst::Caps) -> Result<gst::Element, Error> {
+pub(super) fn capsfilter(caps: &gst::Caps) -> Result<gst::Element, Error> {
     let filter = make("capsfilter")?;
     filter.set_property("caps", caps);
     Ok(filter)
 }
 
 /// Interlaced pictures that slipped past the deinterlacer must not get on.
-fn progressive_i420() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
+pub(super) fn progressive_i420() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
     gst_video::VideoCapsBuilder::new()
         .format(gst_video::VideoFormat::I420)
         .field("interlace-mode", "progressive")

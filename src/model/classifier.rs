@@ -17,7 +17,8 @@ use super::options::{Head, HeadOutput, Heads, Options, Output, Wanted};
 use super::shapes::Shapes;
 use super::spec::{Activation, HeadSpec, Model, read_file};
 use crate::annotation::ActivationMap;
-use crate::explain::{Method, Seed};
+use crate::explain::{Method, Methods, Seed};
+use crate::names::{nearest, plain};
 use crate::preprocess::{InputSpec, Layout};
 
 /// The maps of a trial run may miss the change of the logits by this part, and
@@ -27,6 +28,8 @@ const TRIAL_TOLERANCE: [f32; 2] = [0.1, 0.5];
 const TRIAL_CLASSES: usize = 16;
 /// Networks for more pictures at a time are not run.
 const MOST_IMAGES: usize = 64;
+/// Nor those that want more numbers in one pass: 1 GB.
+const MOST_INPUT: usize = 1 << 28;
 
 /// A network in ONNX Runtime, ready to run.
 pub struct Classifier {
@@ -243,6 +246,10 @@ impl Plan<'_> {
     /// those that cannot be had.
     fn carry_out(&self, mut graph: Graph, explained: &[usize]) -> Result<(Net, Found), Error> {
         let mut found = self.find(&graph, explained);
+        if let Err(refused @ NoMap::TooLarge { .. }) = found {
+            // It would not be smaller without maps.
+            return Err(Error::network(&self.model.onnx, refused.to_string()));
+        }
         let mapped = match &mut found {
             Ok((shapes, found)) => self.append(&mut graph, shapes, found),
             Err(_) => Vec::new(),
@@ -285,8 +292,7 @@ impl Plan<'_> {
         let outline = |bytes: &[u8]| {
             session(self.runtime, &self.model.onnx, 1, GraphOptimizationLevel::Disable, bytes)
         };
-        let shapes = Shapes::find(graph, &self.input_name, dims, &outline)
-            .map_err(|e| NoMap::Refused { reason: e.to_string() })?;
+        let shapes = Shapes::find(graph, &self.input_name, dims, &outline).map_err(NoMap::from)?;
         let explain = &self.options.explain;
         let wishes = Wishes { feature: explain.feature.as_deref(), layout: explain.layout };
         let of = |&head: &usize| {
@@ -308,10 +314,11 @@ impl Plan<'_> {
             let spec = &self.model.spec.heads[*head];
             let two_sided = is_two_sided(spec, finding.logits);
             let margin = self.is_margin(spec, finding);
-            let methods = match explain.methods.as_slice() {
-                [] if finding.has_cam() => vec![Method::Cam],
-                [] => vec![Method::GradCam],
-                given => given.to_vec(),
+            let methods = match &explain.methods {
+                Methods::Auto if finding.has_cam() => vec![Method::Cam],
+                Methods::Auto => vec![Method::GradCam],
+                Methods::All => finding.methods(),
+                Methods::These(given) => given.clone(),
             };
             let request = Request {
                 head: *head,
@@ -445,17 +452,12 @@ fn check_tensor(graph: &Graph, name: &str, path: &Path) -> Result<(), Error> {
     if graph.depends_on_input(name) {
         return Ok(());
     }
-    let likeness = |t: &str| strsim::normalized_damerau_levenshtein(t, name);
-    let nearest = graph
-        .made()
-        .filter(|t| graph.depends_on_input(t))
-        .map(|t| (likeness(t), t))
-        .filter(|(likeness, _)| *likeness > 0.5)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let tensors = graph.made().filter(|t| graph.depends_on_input(t));
+    let nearest = nearest(tensors.map(|t| (plain(t), t)), &plain(name));
     Err(Error::NoSuchTensor {
         path: path.to_path_buf(),
         name: name.to_owned(),
-        nearest: nearest.map(|(_, t)| t.to_owned()),
+        nearest: nearest.map(str::to_owned),
     })
 }
 
@@ -480,13 +482,21 @@ fn check_input(graph: &Graph, spec: &InputSpec, path: &Path) -> Result<(String, 
         return Ok((input.name.clone(), 1));
     }
     let images = input.dims[0].unwrap_or(1);
+    let numbers = images.saturating_mul(3 * spec.width * spec.height);
+    if images > MOST_IMAGES || numbers > MOST_INPUT {
+        let (width, height) = (spec.width, spec.height);
+        let reason = format!(
+            "it wants {images} pictures of {width} x {height} pixels in one pass, which is too much; export it for one smaller picture"
+        );
+        return Err(Error::network(path, reason));
+    }
     let (wanted, order) = match spec.layout {
         Layout::Nchw => ([images, 3, spec.height, spec.width], "nchw"),
         Layout::Nhwc => ([images, spec.height, spec.width, 3], "nhwc"),
     };
     let fits = input.dims.len() == 4
         && input.dims.iter().zip(wanted).all(|(d, w)| d.is_none_or(|d| d == w));
-    if fits && images <= MOST_IMAGES {
+    if fits {
         return Ok((input.name.clone(), images));
     }
     let axes: Vec<_> =

@@ -8,7 +8,7 @@ use prost::Message;
 use super::onnx::ModelProto;
 use super::*;
 use crate::annotation::ActivationMap;
-use crate::explain::{Method, Seed};
+use crate::explain::{Method, Methods, Seed};
 use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
 
 pub(super) fn folder(case: &str) -> PathBuf {
@@ -135,7 +135,7 @@ fn compare(folder: &Path, exporter: &str, case: &Case) -> f32 {
     };
     let default = case.info["target_is_default"] != false;
     let explain = Explain {
-        methods: files.iter().map(|f| f.0).collect(),
+        methods: Methods::These(files.iter().map(|f| f.0).collect()),
         top_k: 0,
         feature: (!default).then(|| tensors("feature_tensors_equal")[0].clone()),
         ..Explain::default()
@@ -321,7 +321,7 @@ fn the_map_follows_the_picture() {
 #[test]
 fn a_method_that_does_not_fit_is_said_and_the_network_still_classifies() {
     let case = case("gap_mlp_bn_hardswish", "model.ts.onnx").unwrap();
-    let options = explaining(|e| e.methods = vec![Method::Cam]);
+    let options = explaining(|e| e.methods = Methods::These(vec![Method::Cam]));
     let mut net = Classifier::load(&case.model, &options).unwrap();
     assert!(matches!(net.why_no_map(0), Some(NoMap::NeedsLinear { .. })), "{net:?}");
     let wanted = [Wanted { head: 0, class: 1 }];
@@ -341,7 +341,8 @@ fn a_method_that_does_not_fit_is_said_and_the_network_still_classifies() {
 fn for_one_linear_layer_three_methods_are_one_in_logit_units() {
     let case = case("gap_fc_nonsquare", "model.dyn.onnx").unwrap();
     let all = vec![Method::Cam, Method::GradCam, Method::HiResCam];
-    let mut net = Classifier::load(&case.model, &explaining(|e| e.methods = all)).unwrap();
+    let mut net =
+        Classifier::load(&case.model, &explaining(|e| e.methods = Methods::These(all))).unwrap();
     let out = net.run(&image(&case.input, 0), &[Wanted { head: 0, class: 4 }]).unwrap();
     let maps: Vec<ActivationMap> =
         out.maps.iter().filter(|m| m.class == 4).map(ClassMap::in_logit_units).collect();

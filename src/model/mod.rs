@@ -33,3 +33,5 @@ pub use spec::{Activation, HeadSmoothing, HeadSpec, Model, ModelSpec, Places};
 mod golden;
 #[cfg(test)]
 mod nets;
+#[cfg(test)]
+mod properties;

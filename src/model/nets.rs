@@ -9,7 +9,7 @@ use super::onnx::{
     TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,
 };
 use super::*;
-use crate::explain::Method;
+use crate::explain::Methods;
 use prost::Message;
 use std::path::Path;
 
@@ -424,7 +424,7 @@ fn a_network_for_two_pictures_at_a_time_shows_one() {
         .and_then(|mut one| one.run(&picture(1), &all()))
         .unwrap();
     net.graph.as_mut().unwrap().input = vec![info("x", &[2, 3, 6, 8])];
-    let all_methods = Explain { methods: Method::ALL.to_vec(), ..Explain::default() };
+    let all_methods = Explain { methods: Methods::All, ..Explain::default() };
     let options = Options { explain: all_methods, ..Options::default() };
     let mut two = Classifier::load(&model(dir.path(), &net), &options).unwrap();
     let two = two.run(&picture(1), &all()).unwrap();

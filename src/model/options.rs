@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::spec::{Activation, HeadSmoothing};
 use crate::annotation::ActivationMap;
-use crate::explain::{FeatureLayout, Method, Seed};
+use crate::explain::{FeatureLayout, Method, Methods, Seed};
 
 /// How a classifier is to be run.
 #[derive(Clone, Debug)]
@@ -31,9 +31,8 @@ impl Default for Options {
 pub struct Explain {
     /// Heads whose classes are explained, all in the same pass.
     pub heads: Heads,
-    /// How maps are computed, each in its own way; `cam` where the head allows
-    /// it and else `gradcam` when empty.
-    pub methods: Vec<Method>,
+    /// How maps are computed, each in its own way.
+    pub methods: Methods,
     /// Which combination of logits is explained.
     pub seed: Seed,
     /// So many of the best classes of every explained head are explained in
@@ -51,7 +50,7 @@ impl Default for Explain {
     fn default() -> Self {
         Self {
             heads: Heads::First,
-            methods: Vec::new(),
+            methods: Methods::Auto,
             seed: Seed::Logit,
             top_k: 1,
             feature: None,

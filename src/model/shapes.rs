@@ -8,6 +8,7 @@ use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 use prost::Message;
 
+use super::explain::NoMap;
 use super::graph::{Graph, known_shape, value_info};
 use super::onnx::tensor_proto::DataType;
 use super::onnx::{ModelProto, TensorProto};
@@ -30,6 +31,36 @@ pub(super) struct Shapes {
     known: HashMap<String, Known>,
 }
 
+/// A tensor of more numbers is held by no network that is met: 4 GB.
+const MOST_NUMBERS: usize = 1 << 30;
+
+/// Why shapes cannot be had.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// ONNX Runtime refuses the network.
+    Runtime(ort::Error),
+    /// A tensor would fill the memory.
+    TooLarge { tensor: String, shape: Vec<usize> },
+}
+
+impl From<ort::Error> for Refusal {
+    fn from(error: ort::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl From<Refusal> for NoMap {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Runtime(error) => Self::Refused { reason: error.to_string() },
+            Refusal::TooLarge { tensor, shape } => {
+                let numbers = shape.iter().fold(4u64, |n, &d| n.saturating_mul(d as u64));
+                Self::TooLarge { tensor, shape, gigabytes: numbers >> 30 }
+            }
+        }
+    }
+}
+
 /// Turns the bytes of a network into a session.
 pub(super) type Build<'a> = dyn Fn(&[u8]) -> ort::Result<Session> + 'a;
 
@@ -37,13 +68,14 @@ impl Shapes {
     /// Shapes of everything computed from the input `name` of this shape.
     ///
     /// # Errors
-    /// When ONNX Runtime refuses the network.
+    /// When ONNX Runtime refuses the network, or one of its tensors would fill
+    /// the memory.
     pub(super) fn find(
         graph: &Graph,
         name: &str,
         dims: [usize; 4],
         build: &Build<'_>,
-    ) -> ort::Result<Self> {
+    ) -> Result<Self, Refusal> {
         let tensors: Vec<&str> = graph.made().collect();
         let mut shapes = Self::default();
         shapes.add(name, dims.to_vec(), true);
@@ -58,6 +90,15 @@ impl Shapes {
                     shapes.add(outlet.name(), dims, *ty == TensorElementType::Float32);
                 }
             }
+        }
+        let is_huge = |known: &&Known| {
+            let count = known.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            count.is_none_or(|n| n > MOST_NUMBERS)
+        };
+        // The first of equals, so that the same is said every time.
+        let huge = shapes.known.iter().filter(|(_, known)| is_huge(known)).min_by_key(|(t, _)| *t);
+        if let Some((tensor, Known { dims, .. })) = huge {
+            return Err(Refusal::TooLarge { tensor: tensor.clone(), shape: dims.clone() });
         }
         let unknown = |t: &&str| graph.depends_on_input(t) && !shapes.known.contains_key(*t);
         let missing: Vec<&str> = tensors.into_iter().filter(unknown).collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::graph::{FinalActivation, Graph};
 use super::huggingface;
+use crate::names::{nearest, plain};
 use crate::preprocess::{InputSpec, Layout};
 
 /// The file that describes a model.
@@ -130,10 +131,14 @@ impl ModelSpec {
     /// What is wrong with the settings, as far as that shows without the
     /// network.
     pub(super) fn fault(&self) -> Option<String> {
-        let i = &self.input;
         if self.name.trim().is_empty() {
             return Some("name is empty; give the model a name".into());
         }
+        self.input_fault().or_else(|| self.heads_fault())
+    }
+
+    fn input_fault(&self) -> Option<String> {
+        let i = &self.input;
         if i.width == 0 || i.height == 0 {
             let size = format!("{} x {}", i.width, i.height);
             return Some(format!(
@@ -161,6 +166,10 @@ impl ModelSpec {
                 "input.crop_fraction is {fraction}; it must be above 0 and at most 1"
             ));
         }
+        None
+    }
+
+    fn heads_fault(&self) -> Option<String> {
         if self.heads.is_empty() {
             return Some(
                 "it has no [[head]]; say which output of the network answers which question".into(),
@@ -319,12 +328,7 @@ impl Model {
             return Self::open(&folder, labels);
         }
         let names = places.names();
-        let nearest = names
-            .iter()
-            .map(|n| (strsim::normalized_damerau_levenshtein(n, name), n))
-            .filter(|(likeness, _)| *likeness >= 0.5)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, n)| n.clone());
+        let nearest = nearest(names.iter().map(|n| (plain(n), n)), &plain(name)).cloned();
         let here = std::iter::once(PathBuf::from(name)).filter(|p| !p.as_os_str().is_empty());
         let looked = here.chain(folders.iter().cloned()).collect();
         Err(Error::NotFound { name: name.to_owned(), places: looked, nearest })
@@ -437,6 +441,9 @@ impl Model {
             input,
             heads: vec![head],
         };
+        if let Some(reason) = spec.input_fault() {
+            return Err(Error::network(path, reason));
+        }
         // Without labels the classes are numbered once they can be counted.
         match spec.fault().filter(|_| !spec.heads.iter().all(|h| h.labels.is_empty())) {
             Some(reason) => Err(Error::spec(path, reason)),
@@ -449,6 +456,11 @@ impl Model {
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     let meta = std::fs::metadata(path)
         .map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if !meta.is_file() {
+        // A device or a pipe may never end.
+        let source = std::io::Error::other("it is not a file");
+        return Err(Error::Read { path: path.to_path_buf(), source });
+    }
     if let Some(reason) = too_large(meta.len(), available_memory()) {
         return Err(Error::TooLarge { path: path.to_path_buf(), reason });
     }

@@ -12,8 +12,12 @@
 //! The reader runs a bounded stretch ahead of the demultiplexer and keeps one
 //! short record per PES packet, so memory stays bounded for files of any length.
 
+mod section;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read};
+
+pub use section::{crc32, ticks_of};
 
 /// Bytes of payload that identify a PES packet.
 const PREFIX: usize = 32;
@@ -486,7 +490,7 @@ impl Head {
 }
 
 /// The 33 bits of a time stamp, spread over five bytes with three marker bits.
-fn ticks(field: &[u8]) -> Option<u64> {
+pub(crate) fn ticks(field: &[u8]) -> Option<u64> {
     let [a, b, c, d, e] = *field else { return None };
     if a & c & e & 1 == 0 {
         return None;

@@ -196,6 +196,18 @@ fn step_two_rows(
     }
 }
 
+/// Mixes the same into all of `samples`.
+pub(super) fn blend_flat(samples: &mut [u8], [alpha, paint]: [u16; 2]) {
+    for s in samples {
+        *s = blended(*s, alpha, paint);
+    }
+}
+
+/// Mixes the same into one sample.
+pub(super) fn blend_one(sample: &mut u8, [alpha, paint]: [u16; 2]) {
+    *sample = blended(*sample, alpha, paint);
+}
+
 /// Mixes paint into a row where it stands.
 pub(super) fn blend_in_place(row: &mut [u8], alpha: &[u16], paint: &[u16]) {
     for (s, (a, p)) in row.iter_mut().zip(alpha.iter().zip(paint)) {

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::blend::{Rows, ramp_lane};
+use super::blend::{Rows, blend_flat, ramp_lane};
 use super::colour::{LEVELS, Ramp, fixed};
 use crate::annotation::{ActivationMap, View};
 use crate::frame::{PlaneMut, Size};
@@ -94,17 +94,9 @@ pub(super) struct HeatPainter {
 }
 
 impl HeatPainter {
-    /// Takes over a map. False when it has nothing to paint.
-    pub(super) fn load(&mut self, map: &ActivationMap, view: &View) -> bool {
-        let cells = map.rows.saturating_mul(map.cols);
-        let sound = cells > 0
-            && map.values.len() >= cells
-            && [view.x, view.y, view.width, view.height].iter().all(|v| v.is_finite())
-            && view.width > 0.0
-            && view.height > 0.0;
-        if !sound {
-            return false;
-        }
+    /// Takes over a sound map. False when it has no heat.
+    pub(super) fn load(&mut self, map: &ActivationMap) -> bool {
+        let cells = map.rows * map.cols;
         self.map.clear();
         let clamped = |&v: &f32| if v >= LEAST_HEAT { v.min(1.0) } else { 0.0 };
         self.map.extend(map.values[..cells].iter().map(clamped));
@@ -114,7 +106,7 @@ impl HeatPainter {
     }
 
     /// Paints the loaded map over a plane of `size`; `view` is in samples of
-    /// this plane.
+    /// this plane. Outside of the view there is no heat.
     pub(super) fn paint(&mut self, ramp: &Ramp, view: &View, size: Size, plane: &mut PlaneMut<'_>) {
         self.across.lay(self.across.cells, view.x, view.width, size.width);
         self.down.lay(self.down.cells, view.y, view.height, size.height);
@@ -122,10 +114,28 @@ impl HeatPainter {
         let knot = ramp.steps_within(MAX_KNOT, self.steepest_across() * self.across.pitch as f32);
         // The powers of two from 4 on have a fast path.
         self.knot = if knot < 4 { 1 } else { 1 << knot.ilog2() };
+        if let Some(mixed) = ramp.without_heat() {
+            self.paint_around(mixed, size, plane);
+        }
         for band in 0..=self.down.cells {
             if self.down.bounds[band] < self.down.bounds[band + 1] {
-                let steepest = self.find_runs(band);
+                let steepest = self.find_runs(band, ramp.without_heat().is_some());
                 self.paint_band(ramp, band, steepest, plane);
+            }
+        }
+    }
+
+    /// Mixes the same into everything outside of the view.
+    fn paint_around(&self, mixed: [u16; 2], size: Size, plane: &mut PlaneMut<'_>) {
+        let ends = |axis: &Axis| [axis.bounds[0], axis.bounds[axis.cells + 1]];
+        let ([left, right], [top, bottom]) = (ends(&self.across), ends(&self.down));
+        for y in 0..size.height {
+            let row = plane.row_mut(y, size.width);
+            if (top..bottom).contains(&y) && left < right {
+                blend_flat(&mut row[..left], mixed);
+                blend_flat(&mut row[right..], mixed);
+            } else {
+                blend_flat(row, mixed);
             }
         }
     }
@@ -136,14 +146,15 @@ impl HeatPainter {
         rows.flat_map(|row| row.windows(2)).map(|w| (w[0] - w[1]).abs()).fold(0.0, f32::max)
     }
 
-    /// Finds the runs of intervals with heat between the two rows of cells of
-    /// `band`; returns the largest change of heat from one to the other.
-    fn find_runs(&mut self, band: usize) -> f32 {
+    /// Finds the runs of intervals with heat (or `all`) between the two rows of
+    /// cells of `band`; returns the largest change of heat from one to the
+    /// other.
+    fn find_runs(&mut self, band: usize, all: bool) -> f32 {
         let [upper, lower] = self.down.cells_of(band).map(|row| row * self.across.cells);
         let heat = |cell: usize| self.map[upper + cell].max(self.map[lower + cell]);
         self.runs.clear();
         for i in 0..=self.across.cells {
-            if self.across.cells_of(i).iter().all(|&cell| heat(cell) <= 0.0) {
+            if !all && self.across.cells_of(i).iter().all(|&cell| heat(cell) <= 0.0) {
                 continue;
             }
             match self.runs.last_mut() {

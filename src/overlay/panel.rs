@@ -10,8 +10,8 @@ use ab_glyph::{Font, FontRef, ScaleFont};
 
 use super::blend::{NEUTRAL, blend_in_place, mix};
 use super::canvas::{Box2, Canvas, Rgb, fitted, load_font, text_width};
-use super::{HudMode, Style};
-use crate::annotation::{Annotation, ClassProb};
+use super::{HeatStyle, HudMode, Style, contour};
+use crate::annotation::{Annotation, ClassProb, Explanation};
 use crate::frame::{Colorimetry, PlaneMut, Size};
 
 pub(super) const GROUND: Rgb = [10.0, 13.0, 18.0];
@@ -23,8 +23,6 @@ pub(super) const DIM: Rgb = [200.0, 206.0, 214.0];
 const TRACK: Rgb = [72.0, 78.0, 88.0];
 /// Fill of the bars of classes that are not explained.
 const BAR: Rgb = [176.0, 184.0, 196.0];
-/// The heat whose colour stands for the explained class.
-const SWATCH_HEAT: f32 = 0.72;
 
 /// Draws panels; keeps the font and what does not change from one to the next.
 #[derive(Debug)]
@@ -40,8 +38,26 @@ pub(super) struct PanelPainter {
 #[derive(Debug, PartialEq)]
 pub(super) struct Content {
     entries: Vec<Entry>,
-    /// Logit units of full heat, where there is a legend.
-    full_scale: Option<f32>,
+    legend: Option<Legend>,
+    /// Age of all this in half seconds, rounded up, where it is shown.
+    age: Option<u32>,
+}
+
+impl Content {
+    /// The same, which is so old.
+    pub(super) fn aged(mut self, age: Option<std::time::Duration>) -> Self {
+        self.age = age.map(|age| (age.as_secs_f32() * 2.0).ceil().max(1.0) as u32);
+        self
+    }
+}
+
+/// What a legend says.
+#[derive(Debug, PartialEq)]
+struct Legend {
+    /// Logit units of full heat.
+    full_scale: f32,
+    /// The layers that have colours.
+    layers: Vec<usize>,
 }
 
 /// One line of the panel with a label and a probability.
@@ -52,14 +68,18 @@ struct Entry {
     label: Arc<str>,
     /// Probability in whole per cent.
     percent: u8,
-    explained: bool,
+    /// Less than half a per cent, but something.
+    is_trace: bool,
+    /// The layer of its heat, if it is explained.
+    layer: Option<usize>,
 }
 
 impl Entry {
-    fn new(name: Option<&Arc<str>>, class: &ClassProb, explained: bool) -> Self {
+    fn new(name: Option<&Arc<str>>, class: &ClassProb, layer: Option<usize>) -> Self {
         // `as` saturates, and takes what is no number for zero.
         let percent = (class.probability.clamp(0.0, 1.0) * 100.0).round() as u8;
-        Self { name: name.cloned(), label: class.label.clone(), percent, explained }
+        let is_trace = percent == 0 && class.probability > 0.0;
+        Self { name: name.cloned(), label: class.label.clone(), percent, is_trace, layer }
     }
 }
 
@@ -79,28 +99,36 @@ impl PanelPainter {
     pub(super) fn new(
         size: Size,
         colorimetry: Colorimetry,
-        pixel_aspect: f64,
+        pixel_aspect: f32,
         style: Style,
     ) -> Self {
-        let sound = pixel_aspect.is_finite() && (0.1..=10.0).contains(&pixel_aspect);
-        let pixel_aspect = if sound { pixel_aspect as f32 } else { 1.0 };
         Self { size, colorimetry, pixel_aspect, style, font: load_font() }
     }
 
     /// What there is to say about `annotation`.
     pub(super) fn content(&self, annotation: &Annotation) -> Content {
+        let why: &[Explanation] =
+            if self.style.heat == HeatStyle::Off { &[] } else { &annotation.explanations };
         let mut entries = Vec::new();
         for (i, head) in annotation.heads.iter().enumerate() {
-            let why = annotation.explanation.as_ref().filter(|e| e.head == i && self.style.heat);
-            let same = why.is_some_and(|e| e.class.index == head.shown.index);
-            entries.push(Entry::new(Some(&head.head), &head.shown, same));
-            if let Some(why) = why.filter(|_| !same) {
-                entries.push(Entry::new(None, &why.class, true));
+            let why = || why.iter().filter(|e| e.head == i);
+            let layer = why().find(|e| e.class.index == head.shown.index).map(|e| e.heat.layer);
+            entries.push(Entry::new(Some(&head.head), &head.shown, layer));
+            for e in why().filter(|e| e.class.index != head.shown.index) {
+                let mut entry = Entry::new(None, &e.class, Some(e.heat.layer));
+                // Several classes are compared, one is a question.
+                if e.asked && self.style.colormaps.len() == 1 {
+                    entry.label = format!("why not {}", e.class.label).into();
+                }
+                entries.push(entry);
             }
         }
-        let legend = self.style.hud == HudMode::Full && self.style.heat;
-        let explanation = annotation.explanation.as_ref().filter(|_| legend);
-        Content { entries, full_scale: explanation.map(|e| e.full_scale) }
+        let has_legend = self.style.hud == HudMode::Full && self.style.heat != HeatStyle::Blur;
+        let legend = why.first().filter(|_| has_legend).map(|first| Legend {
+            full_scale: first.full_scale,
+            layers: why.iter().map(|e| e.heat.layer).collect(),
+        });
+        Content { entries, legend, age: None }
     }
 
     /// The panel that says `content`; none if it is off or the picture too
@@ -110,17 +138,20 @@ impl PanelPainter {
         let entries = &content.entries;
         let full = self.style.hud == HudMode::Full;
         let (pad, line) = (layout.pad, |entry: &Entry| layout.entry_height(entry, full));
-        let legend = content.full_scale.map(|full_scale| (full_scale, 1.7 * layout.small));
+        let legend = content.legend.as_ref().map(|legend| (legend, 1.7 * layout.small));
+        let age_height = content.age.map_or(0.0, |_| 1.5 * layout.small);
 
-        // As many entries as there is room for, the explained one among them.
-        let mut room = layout.room - 2.0 * pad - legend.map_or(0.0, |(_, height)| height);
+        // As many entries as there is room for, an explained one among them.
+        let mut room =
+            layout.room - 2.0 * pad - legend.map_or(0.0, |(_, height)| height) - age_height;
         let mut shown: Vec<&Entry> = Vec::new();
         let fits = entries.iter().take_while(|entry| {
             room -= line(entry);
             room >= 0.0
         });
         shown.extend(fits);
-        if let Some(hidden) = entries[shown.len()..].iter().find(|entry| entry.explained)
+        if shown.iter().all(|entry| entry.layer.is_none())
+            && let Some(hidden) = entries[shown.len()..].iter().find(|e| e.layer.is_some())
             && let Some(last) = shown.last_mut()
         {
             *last = hidden;
@@ -134,7 +165,7 @@ impl PanelPainter {
             return None;
         }
         let legend_height = legend.map_or(0.0, |(_, height)| height);
-        let height = (body + legend_height + 2.0 * pad).min(layout.room);
+        let height = (body + legend_height + age_height + 2.0 * pad).min(layout.room);
         let width = layout.inner + 2.0 * pad;
         let mut canvas = self.canvas(width, height);
         let ground = Box2 { x: 0.0, y: 0.0, width, height };
@@ -148,8 +179,14 @@ impl PanelPainter {
             self.draw_entry(&mut canvas, font, &layout, entry, y);
             y += line(entry);
         }
-        if let Some((full_scale, _)) = legend {
-            self.draw_legend(&mut canvas, font, &layout, full_scale, y);
+        if let Some((legend, _)) = legend {
+            self.draw_legend(&mut canvas, font, &layout, legend, y);
+        }
+        if let Some(age) = content.age {
+            let words = format!("up to {:.1} s old", age as f32 / 2.0);
+            let words = fitted(font, &words, layout.small, layout.inner);
+            let baseline = y + legend_height + 0.3 * layout.small + ascent(font, layout.small);
+            canvas.text(font, &words, [pad, baseline], layout.small, DIM);
         }
         Some(self.tile(&canvas))
     }
@@ -173,11 +210,6 @@ impl PanelPainter {
         enough.then_some(Layout { big, small, pad, inner, room })
     }
 
-    /// The colour that stands for the explained class.
-    fn accent(&self) -> Rgb {
-        self.style.colormap.rgb(SWATCH_HEAT)
-    }
-
     fn draw_entry(
         &self,
         canvas: &mut Canvas,
@@ -188,7 +220,7 @@ impl PanelPainter {
     ) {
         let Layout { big, small, pad, inner, .. } = *layout;
         let full = self.style.hud == HudMode::Full;
-        let accent = self.accent();
+        let accent = entry.layer.map(|layer| self.style.accent(layer));
         if let Some(name) = entry.name.as_ref().filter(|_| full) {
             let name = fitted(font, &name.to_uppercase(), small, inner);
             canvas.text(font, &name, [pad, y + ascent(font, small)], small, DIM);
@@ -196,7 +228,7 @@ impl PanelPainter {
         }
         let baseline = y + ascent(font, big);
         let mut x = pad;
-        if entry.explained {
+        if let Some(accent) = accent {
             let side = (0.62 * big).round();
             // Centred on the capitals, which are 0.62 of the height.
             let top = (baseline - 0.31 * big - side / 2.0).round();
@@ -204,7 +236,7 @@ impl PanelPainter {
             canvas.fill(area, 0.15 * side, 1.0, |_| accent);
             x += side + 0.4 * big;
         }
-        let percent = format!("{}%", entry.percent);
+        let percent = if entry.is_trace { "<1%".to_owned() } else { format!("{}%", entry.percent) };
         let end = pad + inner;
         let percent_x = end - text_width(font, &percent, big);
         let label = fitted(font, &entry.label, big, percent_x - x - 0.5 * big);
@@ -217,7 +249,7 @@ impl PanelPainter {
             canvas.fill(track, height / 2.0, 1.0, |_| TRACK);
             let reached = inner * f32::from(entry.percent) / 100.0;
             let filled = Box2 { width: reached.max(height), ..track };
-            let colour = if entry.explained { accent } else { BAR };
+            let colour = accent.unwrap_or(BAR);
             if entry.percent > 0 {
                 canvas.fill(filled, height / 2.0, 1.0, |_| colour);
             }
@@ -230,14 +262,14 @@ impl PanelPainter {
         canvas: &mut Canvas,
         font: &FontRef<'_>,
         layout: &Layout,
-        full_scale: f32,
+        Legend { full_scale, layers }: &Legend,
         y: f32,
     ) {
         let Layout { small, pad, inner, .. } = *layout;
         let rule = Box2 { x: pad, y: (y + 0.1 * small).round(), width: inner, height: 1.0 };
         canvas.fill(rule, 0.0, 1.0, |_| TRACK);
         let baseline = y + 0.5 * small + ascent(font, small);
-        let number = if full_scale.is_finite() { full_scale } else { 0.0 };
+        let number = if full_scale.is_finite() { *full_scale } else { 0.0 };
         let precision = if number.abs() < 10.0 { 1 } else { 0 };
         let words = format!("{number:.precision$} logits");
         let words = fitted(font, &words, small, 0.7 * inner);
@@ -253,7 +285,25 @@ impl PanelPainter {
             let Box2 { x, y, width, height } = gradient;
             let rim = Box2 { x: x - 1.0, y: y - 1.0, width: width + 2.0, height: height + 2.0 };
             canvas.fill(rim, 0.15 * height + 1.0, 1.0, |_| TRACK);
-            canvas.fill(gradient, 0.15 * height, 1.0, |t| self.style.colormap.rgb(t));
+            // A band for each layer, if they have colours of their own.
+            let bands = if self.style.heat == HeatStyle::Shade { &layers[..1] } else { layers };
+            let band = height / bands.len().max(1) as f32;
+            for (n, &layer) in bands.iter().enumerate() {
+                let area = Box2 { y: y + n as f32 * band, height: band, ..gradient };
+                canvas.fill(area, 0.15 * band, 1.0, |t| self.legend_colour(layer, t));
+            }
+        }
+    }
+
+    /// What heat looks like, or stands for.
+    fn legend_colour(&self, layer: usize, heat: f32) -> Rgb {
+        match self.style.heat {
+            HeatStyle::Shade => [255.0 * heat; 3],
+            HeatStyle::Contour => {
+                let on_line = contour::LEVELS.iter().any(|level| (heat - level).abs() < 0.02);
+                if on_line { self.style.accent(layer) } else { GROUND }
+            }
+            _ => self.style.colormap(layer).rgb(heat),
         }
     }
 

@@ -8,7 +8,7 @@ use ab_glyph::FontRef;
 use super::canvas::{Box2, Canvas, Rgb, fitted, load_font};
 use super::panel::{BRIGHT, DIM, GROUND};
 use super::{HudMode, Painter, Style};
-use crate::annotation::{ActivationMap, View};
+use crate::annotation::{ActivationMap, Heat, View};
 use crate::frame::Size;
 use crate::still::Still;
 
@@ -41,7 +41,8 @@ pub struct Cell {
 pub fn heated(picture: &Still, heat: &ActivationMap, view: &View, style: &Style) -> Still {
     let style = Style { hud: HudMode::Off, ..style.clone() };
     picture.painted(|target, colours| {
-        Painter::new(target.size, colours, 1.0, style).paint(target, Some((heat, view)));
+        let heat = Heat { layer: 0, map: heat.clone(), view: *view };
+        Painter::new(target.size, colours, 1.0, style).paint(target, &[heat]);
     })
 }
 

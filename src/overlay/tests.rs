@@ -68,8 +68,12 @@ fn painter(size: Size, style: Style) -> Painter {
 
 fn painted(src: &Buffer, style: Style, map: &ActivationMap, view: &View) -> Buffer {
     let mut dst = src.clone();
-    painter(src.size, style).paint(&mut dst.picture_mut(), Some((map, view)));
+    painter(src.size, style).paint(&mut dst.picture_mut(), &[heat(0, map, view)]);
     dst
+}
+
+fn heat(layer: usize, map: &ActivationMap, view: &View) -> Heat {
+    Heat { layer, map: map.clone(), view: *view }
 }
 
 fn map(rows: usize, cols: usize, heat: impl Fn(usize, usize) -> f32) -> ActivationMap {
@@ -86,18 +90,23 @@ fn annotation(label: &str, heads: usize) -> Annotation {
         head: Arc::from(format!("head {i}")),
         top: vec![class(label, 0.8)],
         shown: class(label, 0.8),
+        probabilities: [0.2, 0.8].into(),
     };
     Annotation {
         pts: Pts(0),
         starts_shot: false,
         heads: (0..heads).map(head).collect(),
-        explanation: Some(Explanation {
+        explanations: vec![Explanation {
             head: 0,
             class: class(label, 0.8),
-            map: ActivationMap::zeros(7, 12),
+            asked: false,
+            heat: heat(
+                0,
+                &ActivationMap::zeros(7, 12),
+                &View { x: 0.0, y: 0.0, width: 1.0, height: 1.0 },
+            ),
             full_scale: 7.5,
-            view: View { x: 0.0, y: 0.0, width: 1.0, height: 1.0 },
-        }),
+        }],
     }
 }
 
@@ -127,7 +136,7 @@ fn worst(src: &Buffer, style: &Style, map: &ActivationMap, view: &View) -> f64 {
             for x in 0..size.width {
                 let (px, py) = ((x as f64 + 0.5) * scale, (y as f64 + 0.5) * scale);
                 let h = oracle_heat(map, view, px, py);
-                let rgb = style.colormap.rgb(h as f32);
+                let rgb = style.colormaps[0].rgb(h as f32);
                 let colour = f64::from(Colorimetry::BT709.rgb_to_yuv(rgb)[p]);
                 let s = f64::from(src.at(p, x, y));
                 let want = s + f64::from(style.opacity) * h * (colour - s);
@@ -164,9 +173,9 @@ fn heat_follows_the_textbook_within_two_levels() {
             View { x: 0.0, y: (h - w) / 2.0, width: w, height: w },
         ];
         for colormap in
-            [Colormap::Inferno, Colormap::Viridis, Colormap::Turbo, Colormap::Jet, Colormap::Grey]
+            [Colormap::Inferno, Colormap::Viridis, Colormap::Turbo, Colormap::Jet, Colormap::Blue]
         {
-            let style = Style { colormap, ..Style::default() };
+            let style = Style { colormaps: vec![colormap], ..Style::default() };
             for (i, map) in maps.iter().enumerate() {
                 for view in &views {
                     let worst = worst(&src, &style, map, view);
@@ -196,7 +205,7 @@ fn without_evidence_the_picture_is_bit_identical() {
         let out = painted(&src, Style::default(), &map, &whole(size));
         assert!((0..3).all(|p| out.samples(p) == src.samples(p)));
     }
-    let off = Style { heat: false, ..Style::default() };
+    let off = Style { heat: HeatStyle::Off, ..Style::default() };
     let out = painted(&src, off, &smooth(7, 12), &whole(size));
     assert!((0..3).all(|p| out.samples(p) == src.samples(p)));
 }
@@ -217,7 +226,7 @@ fn full_evidence_is_the_end_of_the_colour_map() {
 fn the_first_cell_is_top_left() {
     let size = Size::new(120, 70);
     let src = Buffer::flat(size, 16);
-    let style = Style { colormap: Colormap::Grey, ..Style::default() };
+    let style = Style { colormaps: vec![Colormap::Grey], ..Style::default() };
     let corner = map(7, 12, |r, c| if (r, c) == (0, 0) { 1.0 } else { 0.0 });
     let out = painted(&src, style, &corner, &whole(size));
     assert!(out.at(0, 1, 1) > 100);
@@ -283,10 +292,10 @@ fn nothing_panics_on_tiny_pictures() {
             let before = View { x: -400.0, y: -400.0, ..beyond };
             for map in &maps {
                 for view in [whole(size), beyond, nowhere, outside, before, sliver] {
-                    painter.paint(&mut picture.picture_mut(), Some((map, &view)));
+                    painter.paint(&mut picture.picture_mut(), &[heat(0, map, &view)]);
                 }
             }
-            painter.paint(&mut picture.picture_mut(), None);
+            painter.paint(&mut picture.picture_mut(), &[]);
         }
     }
 }
@@ -295,7 +304,7 @@ fn with_panel(label: &str, luma: u8, size: Size) -> (Buffer, [usize; 4]) {
     let mut dst = Buffer::flat(size, luma);
     let mut painter = painter(size, Style::default());
     painter.set_annotation(Some(&annotation(label, 2)));
-    painter.paint(&mut dst.picture_mut(), None);
+    painter.paint(&mut dst.picture_mut(), &[]);
     let bounds = painter.shown.as_ref().unwrap().1.bounds();
     (dst, bounds)
 }

@@ -13,10 +13,11 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::analyst::Sample;
 use super::event_log::EventLog;
+use super::timekeeper::Timekeeper;
 use crate::annotation::Annotation;
 use crate::config::Config;
 use crate::media::{Container, Encoder, Error, Frame, Output, OutputHandle, Source};
-use crate::overlay::{Painter, Style};
+use crate::overlay::Painter;
 use crate::sampling::Sampler;
 use crate::shot::ShotDetector;
 use crate::sync::{Paired, Synchronizer};
@@ -35,7 +36,10 @@ pub(super) struct Job {
     /// Where to write; renamed by the supervisor when complete.
     pub(super) path: PathBuf,
     pub(super) config: Config,
+    /// Classes explained at the same time.
+    pub(super) classes: usize,
     pub(super) events: Option<EventLog>,
+    pub(super) timekeeper: Option<Timekeeper>,
 }
 
 /// What the supervisor watches while the compositor works.
@@ -60,6 +64,7 @@ pub(super) struct Composed {
     /// Absent when no frame came.
     pub(super) output: Option<Output>,
     pub(super) events: Option<EventLog>,
+    pub(super) timekeeper: Option<Timekeeper>,
     pub(super) result: anyhow::Result<()>,
 }
 
@@ -84,11 +89,11 @@ impl Compositor {
         annotations: Receiver<Arc<Annotation>>,
     ) -> Self {
         Self {
+            sync: Synchronizer::new(job.config.explain.interpolation),
             job,
             watch,
             samples: Some(samples),
             annotations,
-            sync: Synchronizer::default(),
             detector: ShotDetector::default(),
             sampler: None,
             painter: None,
@@ -103,7 +108,8 @@ impl Compositor {
         if let Some(output) = &self.output {
             output.finish();
         }
-        Composed { output: self.output, events: self.job.events, result }
+        let Job { events, timekeeper, .. } = self.job;
+        Composed { output: self.output, events, timekeeper, result }
     }
 
     fn compose(&mut self, frames: Receiver<Frame>) -> anyhow::Result<()> {
@@ -125,6 +131,9 @@ impl Compositor {
                     Ok(annotation) => {
                         if let Some(events) = &mut self.job.events {
                             events.write(&annotation)?;
+                        }
+                        if let Some(timekeeper) = &mut self.job.timekeeper {
+                            timekeeper.take(&annotation);
                         }
                         self.sync.push_annotation(annotation);
                     }
@@ -173,18 +182,16 @@ impl Compositor {
         })?;
         let _ = self.watch.output.set(output.handle());
         self.output = Some(output);
-        let style = Style {
-            opacity: config.overlay.opacity as f32,
-            colormap: config.overlay.colormap,
-            heat: config.overlay.style == crate::config::Style::Heatmap,
-            hud: config.overlay.hud,
-        };
+        let style = config.overlay.look(self.job.classes);
         self.painter =
             Some(Painter::new(first.size(), first.colorimetry(), first.pixel_aspect(), style));
         let gap = (INTERVAL_BYTES / first.bytes().max(1)).max(1);
         self.sampler = Some(Sampler::new(config.analysis.fps, gap));
         if let Some(events) = &mut self.job.events {
             events.write_header(first)?;
+        }
+        if let Some(timekeeper) = &mut self.job.timekeeper {
+            timekeeper.begin(first);
         }
         Ok(())
     }
@@ -201,9 +208,8 @@ impl Compositor {
             painter.set_annotation(paired.annotation.as_deref());
             self.painted.clone_from(&paired.annotation);
         }
-        let heat = paired.heat.as_ref().map(|(map, view)| (map, view));
         let end = paired.pts.0 + paired.frame.duration.unwrap_or(0);
-        output.push(paired.frame, |picture| painter.paint(picture, heat))?;
+        output.push(paired.frame, |picture| painter.paint(picture, &paired.heat))?;
         self.watch.painted.fetch_add(1, Relaxed);
         self.watch.reached.fetch_max(end, Relaxed);
         Ok(())
@@ -217,5 +223,6 @@ fn encoder(config: &Config, first: &Frame) -> Encoder {
         preset: config.output.preset.name().to_owned(),
         crf: config.output.crf,
         keyframe_interval: interval as u32,
+        side_by_side: config.overlay.layout == crate::config::Layout::Side,
     }
 }

@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
+use super::boxes::Boxes;
 use super::crew;
+use super::faithful::{Subject, figures};
+use super::picture_files::read_still;
 use crate::annotation::ActivationMap;
-use crate::dataset::{Dataset, Selection};
+use crate::dataset::{Dataset, Item, Selection};
+use crate::eval::faithfulness::{Faithfulness, Look};
 use crate::eval::{Answer, Mistake, Scores, class_of};
+use crate::explain::Methods;
 use crate::model::{ClassMap, Classifier, Explain, Head, Heads, Model, Options, Places, Wanted};
 use crate::overlay::{SHEET_OPACITY, Style, heated};
 use crate::preprocess::{Preprocessor, view};
 use crate::still::Still;
 
-/// A picture file above this is not read, in bytes.
-const LARGEST_FILE: u64 = 512 << 20;
 /// Longer side of the pictures in a report, in pixels.
 const SHEET_PX: usize = 360;
 /// Quality of the pictures in a report, 1 to 100.
@@ -37,6 +40,19 @@ pub struct Evaluate {
     pub threads: usize,
     /// Most wrong answers that are kept with their pictures.
     pub mistakes: usize,
+    /// Also measure how faithful the maps are.
+    pub faithfulness: Option<Measure>,
+}
+
+/// How the maps are measured.
+#[derive(Clone, Debug, Default)]
+pub struct Measure {
+    /// Which maps.
+    pub methods: Methods,
+    /// Most pictures that are measured; evenly spread over the data set.
+    pub sample: usize,
+    /// Table of the objects in the pictures.
+    pub boxes: Option<PathBuf>,
 }
 
 /// What came out.
@@ -60,6 +76,8 @@ pub struct Evaluation {
     pub mistakes: Vec<Mistake>,
     /// Why there is no heat, where there is none.
     pub no_heat: Option<String>,
+    /// How faithful the maps are, where that was measured.
+    pub faithfulness: Option<Faithfulness>,
 }
 
 /// A data set and a classifier that fit each other.
@@ -70,6 +88,7 @@ pub struct EvaluationPlan {
     dataset: Dataset,
     /// The class of each picture.
     truths: Vec<usize>,
+    boxes: Boxes,
     workers: Vec<Worker>,
 }
 
@@ -110,7 +129,9 @@ pub fn plan_evaluation(job: Evaluate) -> anyhow::Result<EvaluationPlan> {
         );
     }
     let dataset = Dataset::open(&job.dataset, &job.selection)?;
-    let explain = Explain::of(Heads::of(job.head.clone()));
+    let measure = job.faithfulness.as_ref();
+    let methods = measure.map(|m| m.methods.clone()).unwrap_or_default();
+    let explain = Explain { methods, ..Explain::of(Heads::of(job.head.clone())) };
     let options = Options { explain, ..Options::default() };
     let workers = workers(&model, &options, job.threads)?;
     let (head, labels) = {
@@ -123,7 +144,14 @@ pub fn plan_evaluation(job: Evaluate) -> anyhow::Result<EvaluationPlan> {
         class_of(&labels, label, name).with_context(|| job.dataset.display().to_string())
     };
     let truths = dataset.items.iter().map(|i| truth(&i.label)).collect::<Result<_, _>>()?;
-    Ok(EvaluationPlan { job, model, head, dataset, truths, workers })
+    if let (Some(_), Some(why)) = (measure, workers[0].classifier.why_no_map(head)) {
+        bail!("{}: no map, so --faithfulness has nothing to measure: {why}", model.spec.name);
+    }
+    let boxes = match measure.and_then(|m| m.boxes.as_ref()) {
+        Some(table) => Boxes::open(table, &labels, name)?,
+        None => Boxes::default(),
+    };
+    Ok(EvaluationPlan { job, model, head, dataset, truths, boxes, workers })
 }
 
 /// What the classifier said about one picture, and its evidence.
@@ -137,7 +165,7 @@ pub fn evaluate(
     plan: EvaluationPlan,
     report: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Evaluation> {
-    let EvaluationPlan { job, model, head, dataset, truths, mut workers } = plan;
+    let EvaluationPlan { job, model, head, dataset, truths, boxes, mut workers } = plan;
     let count = dataset.items.len();
     let look = |worker: &mut Worker, i: usize| -> anyhow::Result<Said> {
         let path = &dataset.items[i].path;
@@ -154,6 +182,13 @@ pub fn evaluate(
         Ok(Ok((said.probabilities.clone(), map)))
     };
     let said = crew::share(&mut workers, 0..count, look, &mut |done| report(done, count))?;
+    let measured = match &job.faithfulness {
+        Some(measure) => {
+            let task = Measuring { model: &model, head, dataset: &dataset, boxes: &boxes };
+            task.faithfulness(&mut workers, measure.sample, report)?
+        }
+        None => None,
+    };
     let classifier = &workers[0].classifier;
     let description = &classifier.heads()[head];
     let labels = class_names(description);
@@ -205,7 +240,57 @@ pub fn evaluate(
         notes,
         mistakes,
         no_heat: classifier.why_no_map(head).map(ToString::to_string),
+        faithfulness: measured,
     })
+}
+
+/// What is the same for every picture whose maps are measured.
+struct Measuring<'a> {
+    model: &'a Model,
+    head: usize,
+    dataset: &'a Dataset,
+    boxes: &'a Boxes,
+}
+
+impl Measuring<'_> {
+    /// Measures the maps of the predicted class of at most `sample` pictures.
+    fn faithfulness(
+        &self,
+        workers: &mut [Worker],
+        sample: usize,
+        report: &mut dyn FnMut(usize, usize),
+    ) -> anyhow::Result<Option<Faithfulness>> {
+        let all = self.dataset.items.len();
+        let count = sample.min(all);
+        let chosen = (0..count).map(|n| n * all / count.max(1));
+        let looks = crew::share(workers, chosen, |w, i| self.look(w, i), &mut |done| {
+            report(done, count);
+        })?;
+        let looks: Vec<Look> = looks.into_iter().flatten().collect();
+        Ok(Faithfulness::of(&looks))
+    }
+
+    /// None for a picture that cannot be read, which is told elsewhere.
+    fn look(&self, worker: &mut Worker, number: usize) -> anyhow::Result<Option<Look>> {
+        let Item { path, group, .. } = &self.dataset.items[number];
+        let Ok(still) = read_still(path) else { return Ok(None) };
+        let input = worker.preprocessor.run_still(&still);
+        let said =
+            worker.classifier.run(&input, &[]).with_context(|| path.display().to_string())?;
+        let class = said.heads[self.head].ranked().first().copied().unwrap_or(0);
+        let spec = &self.model.spec.input;
+        let subject = Subject {
+            path,
+            input: &input,
+            said: &said,
+            wanted: Wanted { head: self.head, class },
+            view: view(spec, still.size, 1.0),
+            number,
+        };
+        let by = figures(worker, spec, self.boxes, &subject)
+            .with_context(|| path.display().to_string())?;
+        Ok((!by.is_empty()).then(|| Look { group: group.clone(), by }))
+    }
 }
 
 /// A head's labels; one class alone gets `other` beside it.
@@ -215,17 +300,6 @@ fn class_names(head: &Head) -> Vec<String> {
         names.push("other".to_owned());
     }
     names
-}
-
-/// Reads a picture; the error is a sentence that names it.
-pub(super) fn read_still(path: &Path) -> Result<Still, String> {
-    let say = |why: &dyn std::fmt::Display| format!("{} {why}", path.display());
-    let meta = std::fs::metadata(path).map_err(|e| say(&format!("cannot be read: {e}")))?;
-    if meta.len() > LARGEST_FILE {
-        return Err(say(&"is too large for a picture (more than 512 MB)"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| say(&format!("cannot be read: {e}")))?;
-    Still::decode(&bytes).map_err(|e| say(&e))
 }
 
 /// The wrong answers that were surest.

@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 use ndarray::{Array1, Array2};
 
 use super::crew;
-use super::evaluate::{Worker, read_still, workers};
+use super::evaluate::{Worker, workers};
 use super::lessons::{self, Lessons, Wanted};
+use super::picture_files::read_still;
 use super::teach::{Examples, Planned, Teach};
 use crate::learn::{FEWEST, Linear, Samples};
 use crate::model::{Explain, Heads, KnownWeights, Model, Options};

@@ -11,7 +11,7 @@ use crate::frame::Pts;
 use crate::media::{Container, Frame, Source, SourceEvent, SourceOptions};
 use crate::sampling::Sampler;
 use crate::shot::ShotDetector;
-use crate::timeline::cut_list::Break;
+use crate::timeline::formats::Break;
 
 /// Class of the frames outside the breaks, and of those inside.
 pub(super) const LABELS: [&str; 2] = ["show", "commercial"];
@@ -97,19 +97,19 @@ impl<'a> Lessons<'a> {
 
     /// The class at a stream time, unless an edge is near.
     fn class_at(&self, at: Pts) -> Option<usize> {
-        let t = at.as_secs_f64();
-        let near = |edge: f64| edge > 0.0 && (t - edge).abs() < EDGE_S;
-        if self.breaks.iter().any(|b| near(b.start_s) || near(b.end_s)) {
+        let near = |edge: Pts| edge.0 > 0 && at.secs_since(edge).max(edge.secs_since(at)) < EDGE_S;
+        if self.breaks.iter().any(|b| near(b.start) || near(b.end)) {
             return None;
         }
-        Some(usize::from(self.breaks.iter().any(|b| t >= b.start_s && t < b.end_s)))
+        Some(usize::from(self.breaks.iter().any(|b| at >= b.start && at < b.end)))
     }
 
     /// Samplers that spread half of the frames over each class.
     fn samplers(&self) -> [Sampler; 2] {
         let total = self.source.duration().map(|ns| Pts(ns).as_secs_f64());
         let inside = |end: f64| -> f64 {
-            self.breaks.iter().map(|b| (b.end_s.min(end) - b.start_s).max(0.0)).sum()
+            let end = Pts::from_secs_f64(end);
+            self.breaks.iter().map(|b| b.end.min(end).secs_since(b.start)).sum()
         };
         let seconds = total.map(|total| [total - inside(total), inside(total)]);
         [0, 1].map(|class| {

@@ -14,18 +14,24 @@
 //! compositor ends the output.
 
 mod analyst;
+mod boxes;
 mod card;
 mod compositor;
 mod crew;
 mod evaluate;
 mod event_log;
 mod examples;
+mod faithful;
 mod lessons;
+mod live;
 mod outputs;
 mod picture_files;
 mod pictures;
+mod scoring;
 mod summary;
 mod teach;
+mod timekeeper;
+mod timeline_files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,22 +43,28 @@ use anyhow::{Context, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
-use crate::explain::choose;
+use crate::explain::{ClassChoice, MethodChoice, choose_several};
 use crate::frame::Pts;
 use crate::media::{self, Container, OutputEvent, Source, SourceEvent, SourceOptions};
 use crate::model::{Classifier, Explain, Heads, Model, Options, Places};
+use crate::overlay::Colormap;
 use crate::timeline::events;
 use analyst::{Analyst, AnalystCounters};
 use compositor::{Composed, Compositor, Job, OUTSTANDING, Watch};
-pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, evaluate, plan_evaluation};
+pub use evaluate::{Evaluate, Evaluation, EvaluationPlan, Measure, evaluate, plan_evaluation};
 use event_log::{About, EventLog};
+pub use live::{LivePlan, Reachable, plan_live, serve};
 use outputs::temporary;
-pub use outputs::{check_free, check_parent, write_whole};
+pub use outputs::{check_free, check_parent, same_file, write_whole};
+pub use picture_files::read_still;
 pub use pictures::{
     ExplainPictures, ExplainedMap, ExplainedPicture, PicturesPlan, explain_pictures, plan_pictures,
 };
+pub use scoring::{Score, ScorePlan, Scored, ScoredFile, plan_score, score};
 pub use summary::{Summary, TrackReport};
 pub use teach::{Examples, Taught, Teach, TeachingPlan, plan_teaching, teach};
+use timekeeper::Timekeeper;
+pub use timeline_files::{TimelineFiles, TimelinePlan};
 
 /// How often the supervisor looks around.
 const TICK: Duration = Duration::from_millis(20);
@@ -71,6 +83,8 @@ pub struct Annotate {
     pub output: PathBuf,
     /// Where to write the events, if anywhere.
     pub events: Option<PathBuf>,
+    /// What to write about the timeline.
+    pub timeline: TimelinePlan,
     /// Programme of a transport stream; the first when unset.
     pub program: Option<u32>,
     /// Everything else.
@@ -88,23 +102,53 @@ pub struct Progress {
     pub total: Option<Pts>,
 }
 
-/// A classifier ready for a job, and which class it explains.
+/// A classifier ready for a job, and which classes it explains.
 pub struct Prepared {
     classifier: Classifier,
     model: Model,
     /// Index of the head that is explained.
     explained: usize,
-    choice: crate::explain::ClassChoice,
+    choices: Vec<ClassChoice>,
     /// Processor time that loading took.
     load_cpu: Duration,
 }
 
-/// Loads the model a configuration names and finds the class to explain.
+/// Loads the model a configuration names and finds the classes to explain.
 ///
 /// # Errors
-/// When the model, the library or the class cannot be had.
+/// When the model, the library or a class cannot be had, or there are more
+/// classes than can be told apart.
 pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let begun = cpu_time::ThreadTime::now();
+    let heads = Heads::of(Some(config.model.head.clone()).filter(|head| !head.is_empty()));
+    let (model, classifier) = load_classifier(config, heads, config.explain.method)?;
+    let explained = classifier.explained_head();
+    if let Some(why) = classifier.why_no_map(explained) {
+        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    }
+    let choices = classes(&classifier.heads()[explained].labels, &config.explain.class)?;
+    Ok(Prepared { classifier, model, explained, choices, load_cpu: begun.elapsed() })
+}
+
+/// The classes among `labels` that `text` names, no more than can be told apart.
+fn classes(labels: &[Arc<str>], text: &str) -> anyhow::Result<Vec<ClassChoice>> {
+    let choices = choose_several(labels, text)?;
+    let most = Colormap::HUES.len();
+    if choices.len() > most {
+        bail!(
+            "explain.class names {} classes, but only {most} at the same time can be told apart by their colours; name fewer",
+            choices.len()
+        );
+    }
+    Ok(choices)
+}
+
+/// Loads the model a configuration names, to explain `heads` by `method`.
+fn load_classifier(
+    config: &Config,
+    heads: Heads,
+    method: MethodChoice,
+) -> anyhow::Result<(Model, Classifier)> {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let labels = given(&config.model.labels).map(PathBuf::from);
     let model = Model::find_labelled(&config.model.name, &Places::from_env(), labels.as_deref())?;
@@ -113,8 +157,8 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         threads: config.model.threads,
         provider: config.model.provider.clone(),
         explain: Explain {
-            heads: Heads::of(given(&config.model.head)),
-            methods: config.explain.method.methods(),
+            heads,
+            methods: method.methods(),
             seed: config.explain.seed,
             top_k: 1,
             feature: given(&config.explain.feature),
@@ -123,12 +167,22 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         },
     };
     let classifier = Classifier::load(&model, &options)?;
-    let explained = classifier.explained_head();
-    if let Some(why) = classifier.why_no_map(explained) {
-        tracing::warn!("{}: no heatmap: {why}", model.spec.name);
+    Ok((model, classifier))
+}
+
+impl Prepared {
+    /// Makes sure that the model can answer what a timeline is asked for.
+    ///
+    /// # Errors
+    /// When a head, the profile, or the label of the breaks is unknown.
+    pub fn check_timeline(&self, plan: &TimelinePlan) -> anyhow::Result<()> {
+        self.timekeeper(plan).map(|_| ())
     }
-    let choice = choose(&classifier.heads()[explained].labels, &config.explain.class)?;
-    Ok(Prepared { classifier, model, explained, choice, load_cpu: begun.elapsed() })
+
+    fn timekeeper(&self, plan: &TimelinePlan) -> anyhow::Result<Option<Timekeeper>> {
+        let wanted = (!plan.is_empty()).then(|| plan.clone());
+        wanted.map(|plan| Timekeeper::new(plan, self.classifier.heads())).transpose()
+    }
 }
 
 /// Annotates a recording from end to end, calling `report` now and then.
@@ -152,17 +206,20 @@ pub fn annotate(
     let (source, frames) = Source::open(&job.input, &options)?;
     let source = Arc::new(source);
     let events = job.events.as_ref().map(|path| EventLog::create(path, about)).transpose()?;
+    let timekeeper = prepared.timekeeper(&job.timeline)?;
 
     let (samples, from_compositor) = bounded(OUTSTANDING);
     let (annotations, from_analyst) = bounded(OUTSTANDING + 1);
     let counters = Arc::new(AnalystCounters::default());
     let load_us = u64::try_from(prepared.load_cpu.as_micros()).unwrap_or(u64::MAX);
     counters.cpu_us.store(load_us, Relaxed);
-    let explained = (prepared.explained, prepared.choice);
-    let analyst =
-        Analyst::new(prepared.classifier, prepared.model.spec.input, explained, &job.config);
+    let explained = (prepared.explained, prepared.choices.as_slice());
+    let mut classifier = prepared.classifier;
+    let analyst = Analyst::new(&classifier, prepared.model.spec.input, explained, &job.config);
     let counted = Arc::clone(&counters);
-    let analyst = spawn("analyst", move || analyst.run(&from_compositor, &annotations, &counted))?;
+    let analyst = spawn("analyst", move || {
+        analyst.run(&mut classifier, &from_compositor, &annotations, &counted)
+    })?;
     let watch = Arc::new(Watch::default());
     let compositor = Compositor::new(
         Job {
@@ -170,7 +227,9 @@ pub fn annotate(
             container,
             path: temporary(&job.output),
             config: job.config.clone(),
+            classes: prepared.choices.len(),
             events,
+            timekeeper,
         },
         Arc::clone(&watch),
         samples,
@@ -362,6 +421,10 @@ fn finish(
         let _ = std::fs::remove_file(&part);
         bail!(reason.unwrap_or_else(|| format!("{}: no frame came", job.input.display())));
     }
+    let (timeline, timeline_result) = match composed.timekeeper {
+        Some(timekeeper) => timekeeper.finish(duration, &part, container),
+        None => (Vec::new(), Ok(())),
+    };
     std::fs::rename(&part, &job.output)
         .with_context(|| format!("cannot name the output {}", job.output.display()))?;
     let analysed = counters.analysed.load(Relaxed);
@@ -381,6 +444,8 @@ fn finish(
         reason,
         interrupted,
         classifier_failure,
+        timeline,
+        timeline_failure: timeline_result.err().map(|e| format!("{e:#}")),
     }))
 }
 

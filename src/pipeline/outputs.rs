@@ -51,3 +51,8 @@ pub fn check_parent(path: &Path) -> anyhow::Result<&Path> {
     }
     Ok(folder)
 }
+
+/// Whether two names are those of one file that exists.
+pub fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

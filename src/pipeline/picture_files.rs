@@ -2,14 +2,17 @@
 //! writes none; must not know what is done with the pictures.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
 use super::outputs::{check_free, check_parent};
 use crate::dataset::{is_picture, pictures_in};
-use crate::still::Format;
+use crate::still::{Format, Still};
 
+/// A picture file above this is not read, in bytes.
+const LARGEST_FILE: u64 = 512 << 20;
 /// Characters by which a pattern is known.
 const WILD: [char; 3] = ['*', '?', '['];
 
@@ -124,6 +127,23 @@ pub(super) fn format_of(path: &Path) -> anyhow::Result<Format> {
     extension.as_deref().and_then(Format::of_extension).with_context(|| {
         format!("{}: unknown output type; name it .png, .jpg or .webp", path.display())
     })
+}
+
+/// Reads a picture.
+///
+/// # Errors
+/// A sentence that names it.
+pub fn read_still(path: &Path) -> Result<Still, String> {
+    let say = |why: &dyn std::fmt::Display| format!("{} {why}", path.display());
+    let unreadable = |e: std::io::Error| say(&format!("cannot be read: {e}"));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    // What is no ordinary file need not tell its size.
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(say(&"is too large for a picture (more than 512 MB)"));
+    }
+    Still::decode(&bytes).map_err(|e| say(&e))
 }
 
 /// The name of a picture's result: its own, if that is a picture's.

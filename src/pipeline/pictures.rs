@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 
 use super::analyst::{class_prob, top_classes};
+use super::boxes::Boxes;
 use super::crew;
-use super::evaluate::{Worker, read_still, workers};
+use super::evaluate::{Worker, workers};
+use super::faithful::{Subject, figures};
 use super::outputs::{check_free, check_parent, write_whole};
-use super::picture_files::{self, Targets, format_of};
-use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult};
+use super::picture_files::{self, Targets, format_of, read_still};
+use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult, Heat};
+use crate::eval::faithfulness::Look;
 use crate::explain::{Area, ClassChoice, Method, attended_area, choose_index, choose_several};
 use crate::frame::{Pts, Size};
-use crate::model::{
-    Activation, Classifier, Explain, Model, NoMap, Options, Output, Places, Wanted,
-};
+use crate::model::{Activation, Classifier, Explain, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
 use crate::overlay::{Cell, Painter, Style, contact_sheet, heated};
 use crate::preprocess::{InputSpec, view};
@@ -45,8 +46,6 @@ pub struct ExplainPictures {
     pub labels: Option<PathBuf>,
     /// Which head, by which methods.
     pub explain: Explain,
-    /// By every method that the head allows, instead.
-    pub all_methods: bool,
     /// Which classes, in words.
     pub class: String,
     /// The class by its index, instead.
@@ -57,6 +56,10 @@ pub struct ExplainPictures {
     pub sheet_opacity: f32,
     /// A contact sheet even of a single map.
     pub grid: bool,
+    /// Measure how faithful the maps are.
+    pub faithfulness: bool,
+    /// Table of the objects in the pictures.
+    pub boxes: Option<PathBuf>,
     /// Pictures looked at at the same time.
     pub threads: usize,
 }
@@ -74,6 +77,8 @@ pub struct ExplainedPicture {
     pub top: Vec<ClassProb>,
     /// Class by class, each by every method.
     pub maps: Vec<ExplainedMap>,
+    /// How faithful they are, class by class, where that was measured.
+    pub looks: Vec<Look>,
 }
 
 /// The evidence for one class by one method.
@@ -102,6 +107,7 @@ pub struct PicturesPlan {
     pictures: Vec<PathBuf>,
     targets: Targets,
     missing: Vec<String>,
+    boxes: Boxes,
     workers: Vec<Worker>,
 }
 
@@ -132,7 +138,8 @@ pub fn plan_pictures(job: ExplainPictures) -> anyhow::Result<PicturesPlan> {
     }
     let model = Model::find_labelled(&job.model, &Places::from_env(), job.labels.as_deref())?;
     let threads = job.threads.min(found.pictures.len());
-    let workers = load(&model, &job, threads)?;
+    let options = Options { explain: job.explain.clone(), ..Options::default() };
+    let workers = workers(&model, &options, threads)?;
     let classifier = &workers.first().context("there is no thread to work")?.classifier;
     let head = classifier.explained_head();
     let labels = &classifier.heads()[head].labels;
@@ -143,29 +150,12 @@ pub fn plan_pictures(job: ExplainPictures) -> anyhow::Result<PicturesPlan> {
     if classes.len() > MOST_CLASSES {
         bail!("{} classes are too many at once; name at most {MOST_CLASSES}", classes.len());
     }
+    let boxes = match &job.boxes {
+        Some(table) => Boxes::open(table, labels, &classifier.heads()[head].name)?,
+        None => Boxes::default(),
+    };
     let (pictures, missing) = (found.pictures, found.missing);
-    Ok(PicturesPlan { job, model, head, classes, pictures, targets, missing, workers })
-}
-
-/// Classifiers that explain by the methods of `job`.
-fn load(model: &Model, job: &ExplainPictures, threads: usize) -> anyhow::Result<Vec<Worker>> {
-    let with = |methods: Vec<Method>| {
-        let explain = Explain { methods, ..job.explain.clone() };
-        workers(model, &Options { explain, ..Options::default() }, threads)
-    };
-    if !job.all_methods {
-        return with(job.explain.methods.clone());
-    }
-    let all = with(Method::ALL.to_vec())?;
-    let refused = |worker: &Worker| {
-        let classifier = &worker.classifier;
-        let why = classifier.why_no_map(classifier.explained_head());
-        matches!(why, Some(NoMap::NeedsLinear { .. }))
-    };
-    if all.first().is_some_and(refused) {
-        return with(Method::ALL.into_iter().filter(|m| *m != Method::Cam).collect());
-    }
-    Ok(all)
+    Ok(PicturesPlan { job, model, head, classes, pictures, targets, missing, boxes, workers })
 }
 
 /// Explains every picture, calling `report` with the number done of how many.
@@ -178,7 +168,8 @@ pub fn explain_pictures(
     plan: PicturesPlan,
     report: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<(Vec<ExplainedPicture>, Vec<String>)> {
-    let PicturesPlan { job, model, head, classes, pictures, targets, missing, mut workers } = plan;
+    let PicturesPlan { job, model, head, classes, pictures, targets, missing, boxes, mut workers } =
+        plan;
     if let Some(why) = workers.first().and_then(|w| w.classifier.why_no_map(head)) {
         bail!("{}: no map: {why}", model.spec.name);
     }
@@ -187,11 +178,11 @@ pub fn explain_pictures(
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let count = pictures.len();
-    let studio = Studio { job: &job, model: &model, head, classes: &classes };
-    let work = |worker: &mut Worker, (input, output): (PathBuf, Option<PathBuf>)| {
-        Ok(studio.explain(worker, input, output))
+    let studio = Studio { job: &job, model: &model, head, classes: &classes, boxes: &boxes };
+    let work = |worker: &mut Worker, (number, (input, output))| {
+        Ok(studio.explain(worker, number, input, output))
     };
-    let jobs = pictures.into_iter().zip(targets.files);
+    let jobs = pictures.into_iter().zip(targets.files).enumerate();
     let done = crew::share(&mut workers, jobs, work, &mut |n| report(n, count))?;
     let (mut explained, mut failed) = (Vec::new(), missing);
     for picture in done {
@@ -213,12 +204,14 @@ struct Studio<'a> {
     model: &'a Model,
     head: usize,
     classes: &'a [ClassChoice],
+    boxes: &'a Boxes,
 }
 
 impl Studio<'_> {
     fn explain(
         &self,
         worker: &mut Worker,
+        number: usize,
         input: PathBuf,
         output: Option<PathBuf>,
     ) -> Result<ExplainedPicture, String> {
@@ -238,8 +231,28 @@ impl Studio<'_> {
         if maps.is_empty() {
             return Err(format!("{} cannot be explained: there is no map", input.display()));
         }
+        let mut looks = Vec::new();
+        if self.job.faithfulness {
+            let mut classes: Vec<usize> = maps.iter().map(|m| m.class.index).collect();
+            classes.dedup();
+            for class in classes {
+                let subject = Subject {
+                    path: &input,
+                    input: &tensor,
+                    said: &said,
+                    wanted: Wanted { head, class },
+                    view: view(self.spec(), still.size, 1.0),
+                    number,
+                };
+                let by = figures(worker, self.spec(), self.boxes, &subject)
+                    .map_err(|e| format!("{} cannot be measured: {e}", input.display()))?;
+                // Classes of one picture are not independent.
+                looks.push(Look { group: Some(input.display().to_string()), by });
+            }
+        }
+        let classifier = &worker.classifier;
         let top = top_classes(&classifier.heads()[head], &said.heads[head]);
-        let picture = ExplainedPicture { size: still.size, top, maps, input, output };
+        let picture = ExplainedPicture { size: still.size, top, maps, looks, input, output };
         if let Some(path) = &picture.output {
             let drawn = if self.job.grid || picture.maps.len() > 1 {
                 self.sheet(classifier, &picture, &still)
@@ -301,24 +314,26 @@ impl Studio<'_> {
         let heads = classifier.heads().iter().zip(&said.heads).filter_map(|(head, answer)| {
             let top = top_classes(head, answer);
             let shown = top.first()?.clone();
-            Some(HeadResult { head: head.name.clone(), top, shown })
+            let probabilities = answer.probabilities.as_slice().into();
+            Some(HeadResult { head: head.name.clone(), top, shown, probabilities })
         });
+        let heat = Heat { layer: 0, map: map.heat.clone(), view };
         let annotation = Annotation {
             pts: Pts(0),
             starts_shot: true,
             heads: heads.collect(),
-            explanation: Some(Explanation {
+            explanations: vec![Explanation {
                 head: self.head,
                 class: map.class.clone(),
-                map: map.heat.clone(),
+                asked: self.classes.first() != Some(&ClassChoice::Top),
+                heat: heat.clone(),
                 full_scale: classifier.heads()[self.head].explain_scale,
-                view,
-            }),
+            }],
         };
         still.painted(|target, colours| {
             let mut painter = Painter::new(target.size, colours, 1.0, self.job.style.clone());
             painter.set_annotation(Some(&annotation));
-            painter.paint(target, Some((&map.heat, &view)));
+            painter.paint(target, std::slice::from_ref(&heat));
         })
     }
 

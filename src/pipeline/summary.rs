@@ -28,6 +28,10 @@ pub struct Summary {
     pub output: String,
     /// The events file.
     pub events: Option<String>,
+    /// The files about the timeline.
+    pub timeline: Vec<String>,
+    /// Why some of what was to be written about the timeline is missing.
+    pub timeline_failure: Option<String>,
     /// Frames decoded.
     pub frames_in: u64,
     /// Frames written.
@@ -67,6 +71,9 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// Widest picture that common hardware decoders of H.264 take, in pixels.
+const PLAYABLE_ACROSS: usize = 4096;
+
 /// What a summary is made from.
 pub(super) struct Facts<'a> {
     pub(super) job: &'a Annotate,
@@ -81,6 +88,8 @@ pub(super) struct Facts<'a> {
     pub(super) reason: Option<String>,
     pub(super) interrupted: bool,
     pub(super) classifier_failure: Option<String>,
+    pub(super) timeline: Vec<String>,
+    pub(super) timeline_failure: Option<String>,
 }
 
 pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
@@ -103,6 +112,7 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         .iter()
         .find(|(is_audio, _)| *is_audio)
         .map_or_else(|| "none".to_owned(), |(_, track)| track.fate.clone());
+    let notes = notes(&facts);
     let to_us = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let (duration_s, wall_s) =
         (to_us(facts.duration.as_secs_f64()), to_us(facts.wall.as_secs_f64()));
@@ -110,6 +120,8 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         input: job.input.display().to_string(),
         output: job.output.display().to_string(),
         events: job.events.as_ref().map(|p| p.display().to_string()),
+        timeline: facts.timeline,
+        timeline_failure: facts.timeline_failure,
         frames_in: if facts.interrupted { facts.frames } else { source.frames_decoded() },
         frames_out: facts.encoded,
         frames_analysed: counters.analysed.load(Relaxed),
@@ -122,7 +134,7 @@ pub(super) fn sum_up(facts: Facts<'_>) -> Summary {
         audio,
         tracks: tracks.into_iter().map(|(_, track)| track).collect(),
         left_out: source.left_out(),
-        notes: notes(&facts),
+        notes,
         input_bytes: size_of(&job.input),
         output_bytes: size_of(&job.output),
         complete: facts.reason.is_none(),
@@ -151,17 +163,25 @@ fn notes(facts: &Facts<'_>) -> Vec<String> {
         notes
             .push("the picture size changed on the way; the output keeps the first one".to_owned());
     }
-    if let (Some(size), Some(first)) = (facts.output_size, source.picture_size())
-        && size != first
-    {
-        notes.push(format!(
-            "{}x{} became {}x{}: H.264 in {} needs even sizes (the last row and column are repeated)",
-            first.width,
-            first.height,
-            size.width,
-            size.height,
-            facts.container.name()
-        ));
+    let side_by_side = facts.job.config.overlay.layout == crate::config::Layout::Side;
+    if let (Some(whole), Some(first)) = (facts.output_size, source.picture_size()) {
+        let size = Size { width: whole.width / if side_by_side { 2 } else { 1 }, ..whole };
+        if size != first {
+            notes.push(format!(
+                "{}x{} became {}x{}: H.264 in {} needs even sizes (the last row and column are repeated)",
+                first.width,
+                first.height,
+                size.width,
+                size.height,
+                facts.container.name()
+            ));
+        }
+        if side_by_side && whole.width > PLAYABLE_ACROSS {
+            notes.push(format!(
+                "{}x{} is wider than the {PLAYABLE_ACROSS} pixels that hardware decoders of H.264 play; play it in software (VLC, mpv), or scale the input down first",
+                whole.width, whole.height
+            ));
+        }
     }
     if let Some(why) = &facts.classifier_failure {
         let failed = facts.counters.failed.load(Relaxed);

@@ -18,7 +18,7 @@ use crate::model::{
     Activation, Classifier, Explain, HeadSpec, Heads, Model, NewHead, Options, Places,
 };
 use crate::names::plain;
-use crate::timeline::cut_list::{self, Break};
+use crate::timeline::formats::{self, Break};
 
 /// Part of the loss in cross-validation at which another way is taken.
 const CLEARLY_BETTER: f64 = 0.95;
@@ -182,7 +182,9 @@ pub fn plan_teaching(job: Teach) -> anyhow::Result<TeachingPlan> {
             }
             let text = std::fs::read_to_string(cuts)
                 .with_context(|| format!("cannot read the list {}", cuts.display()))?;
-            let breaks = cut_list::parse(&text).with_context(|| cuts.display().to_string())?;
+            let breaks = formats::read(&text, &cuts.to_string_lossy())
+                .and_then(|spans| formats::breaks(&spans, formats::BREAK))
+                .with_context(|| cuts.display().to_string())?;
             (Planned::Recording(breaks), lessons::LABELS.map(str::to_owned).to_vec())
         }
     };

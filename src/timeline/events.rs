@@ -9,9 +9,10 @@
 
 use serde::Serialize;
 
-use crate::annotation::{Annotation, ClassProb, Explanation, HeadResult};
+use crate::annotation::{Annotation, ClassProb, Explanation, HeadResult, Heat};
 use crate::explain::attended_area;
 use crate::frame::{Pts, Size};
+use crate::timeline::segmenter::{Edge, SegmentEvent};
 
 /// Version of the contract; grows when a reader has to change.
 pub const SCHEMA: u32 = 1;
@@ -94,10 +95,25 @@ enum Line<'a, S> {
         shown: Class<'a>,
         starts_shot: bool,
         explained: Option<Explained<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also_explained: Vec<Explained<'a>>,
     },
     Failure {
         pts_s: f64,
         starts_shot: bool,
+    },
+    Boundary {
+        at_s: f64,
+        id: u64,
+        edge: &'static str,
+        state: &'static str,
+        head: &'a str,
+        label: &'a str,
+        start_s: f64,
+        end_s: f64,
+        confidence: f64,
+        margin: f64,
+        cues: Vec<&'static str>,
     },
     End {
         frames: u64,
@@ -158,7 +174,11 @@ pub fn annotation_lines(
         return Ok(vec![serde_json::to_string(&PlainLine::Failure { pts_s, starts_shot })?]);
     }
     let line = |(index, head): (usize, &HeadResult)| {
-        let explained = annotation.explanation.as_ref().filter(|e| e.head == index);
+        let mut explained = annotation
+            .explanations
+            .iter()
+            .filter(|e| e.head == index)
+            .map(|e| explained_by(e, size));
         let best = head.top.first().unwrap_or(&head.shown);
         serde_json::to_string(&PlainLine::Analysis {
             pts_s,
@@ -168,10 +188,36 @@ pub fn annotation_lines(
             top: head.top.iter().take(TOP).map(Class::from).collect(),
             shown: Class::from(&head.shown),
             starts_shot,
-            explained: explained.map(|e| explained_by(e, size)),
+            explained: explained.next(),
+            also_explained: explained.collect(),
         })
     };
     annotation.heads.iter().enumerate().map(line).collect()
+}
+
+/// The line about an edge of a segment of a live stream, without its line feed.
+///
+/// # Errors
+/// None that can be provoked.
+pub fn boundary_line(event: &SegmentEvent) -> Result<String, serde_json::Error> {
+    let SegmentEvent { id, edge, state, at, segment: s } = event;
+    let (edge, cues) = match edge {
+        Edge::Start => ("start", &s.start_cues),
+        Edge::End => ("end", &s.end_cues),
+    };
+    serde_json::to_string(&PlainLine::Boundary {
+        at_s: at.as_secs_f64(),
+        id: *id,
+        edge,
+        state: state.name(),
+        head: &s.head,
+        label: &s.label,
+        start_s: s.start.as_secs_f64(),
+        end_s: s.end.as_secs_f64(),
+        confidence: rounded(s.confidence.into(), 6),
+        margin: rounded(s.margin.into(), 6),
+        cues: cues.iter().map(|c| c.name()).collect(),
+    })
 }
 
 /// The last line of a record, without its line feed.
@@ -191,11 +237,12 @@ pub fn end_line(end: &End<'_>) -> Result<String, serde_json::Error> {
 
 fn explained_by(explanation: &Explanation, size: Size) -> Explained<'_> {
     let Class { label, probability } = Class::from(&explanation.class);
-    let area = attended_area(&explanation.map, &explanation.view, size);
+    let Heat { map, view, .. } = &explanation.heat;
+    let area = attended_area(map, view, size);
     Explained {
         label,
         probability,
-        peak: rounded(f64::from(explanation.map.max()), 6),
+        peak: rounded(f64::from(map.max()), 6),
         centroid: area.map(|a| a.centroid.map(|v| rounded(v, 4))),
         bbox: area.map(|a| a.bbox.map(|v| rounded(v, 4))),
     }
@@ -214,6 +261,8 @@ mod tests {
     use super::*;
     use crate::annotation::{ActivationMap, View};
     use crate::config::Config;
+    use crate::timeline::segmenter::State;
+    use crate::timeline::{CueKind, Segment};
 
     const DOC: &str = include_str!("../../docs/reference/events.md");
     const SIZE: Size = Size::new(1920, 1080);
@@ -227,6 +276,7 @@ mod tests {
             head: name.into(),
             top: top.iter().map(|(label, p)| class(label, *p)).collect(),
             shown: class(shown.0, shown.1),
+            probabilities: top.iter().map(|(_, p)| *p).collect(),
         }
     }
 
@@ -245,14 +295,33 @@ mod tests {
                 ),
                 head("content", &[("show", 0.75), ("commercial", 0.25)], ("show", 2.0 / 3.0)),
             ],
-            explanation: Some(Explanation {
+            explanations: vec![Explanation {
                 head: 0,
                 class: class("tabby", 0.93),
-                map,
+                asked: false,
+                heat: Heat {
+                    layer: 0,
+                    map,
+                    view: View { x: 0.0, y: 0.0, width: 1920.0, height: 1080.0 },
+                },
                 full_scale: 12.0,
-                view: View { x: 0.0, y: 0.0, width: 1920.0, height: 1080.0 },
-            }),
+            }],
         }
+    }
+
+    /// Two classes of one head explained at the same time.
+    fn two_classes() -> Annotation {
+        let mut annotation = example();
+        annotation.heads.remove(0);
+        annotation.starts_shot = false;
+        let mut other = annotation.explanations[0].clone();
+        let first = &mut annotation.explanations[0];
+        first.class = class("show", 0.75);
+        other.class = class("commercial", 0.25);
+        other.heat.layer = 1;
+        other.heat.map.values.fill(0.0);
+        annotation.explanations.push(other);
+        annotation
     }
 
     fn header(settings: &Config) -> Header<'_, &Config> {
@@ -268,6 +337,31 @@ mod tests {
         }
     }
 
+    /// A break that was believed to begin 0.3 s later first.
+    fn boundaries() -> [SegmentEvent; 3] {
+        let event = |edge, state, at, start, end| SegmentEvent {
+            id: 2,
+            edge,
+            state,
+            at: Pts::from_secs_f64(at),
+            segment: Segment {
+                head: "content".into(),
+                label: "commercial".into(),
+                start: Pts::from_secs_f64(start),
+                end: Pts::from_secs_f64(end),
+                confidence: 0.875,
+                margin: 4.5,
+                start_cues: vec![CueKind::ShotCut, CueKind::Black],
+                end_cues: Vec::new(),
+            },
+        };
+        [
+            event(Edge::Start, State::Provisional, 312.0, 300.5, 312.0),
+            event(Edge::Start, State::Final, 330.5, 300.2, 330.5),
+            event(Edge::End, State::Final, 450.4, 300.2, 420.2),
+        ]
+    }
+
     #[test]
     fn the_documented_lines_are_the_written_ones() {
         let examples: Vec<_> = DOC.lines().filter(|l| l.starts_with("{\"type\"")).collect();
@@ -275,13 +369,15 @@ mod tests {
         settings.model.name = "imagenet".to_owned();
         let mut written = vec![header_line(&header(&settings)).unwrap()];
         written.extend(annotation_lines(&example(), SIZE).unwrap());
+        written.extend(annotation_lines(&two_classes(), SIZE).unwrap());
         let failed = Annotation {
             pts: Pts(1_400_000_000),
             starts_shot: false,
             heads: Vec::new(),
-            explanation: None,
+            explanations: Vec::new(),
         };
         written.extend(annotation_lines(&failed, SIZE).unwrap());
+        written.extend(boundaries().iter().map(|event| boundary_line(event).unwrap()));
         let mut end =
             End { frames: 250, analysed: 50, duration: Pts(10_000_000_000), reason: None };
         written.push(end_line(&end).unwrap());
@@ -333,9 +429,7 @@ mod tests {
         let mut annotation = example();
         annotation.heads[0].top[0].probability = f32::NAN;
         annotation.heads[0].top[1].label = Arc::from("a \"quoted\"\nlabel");
-        if let Some(e) = &mut annotation.explanation {
-            e.map.values.fill(f32::NAN);
-        }
+        annotation.explanations[0].heat.map.values.fill(f32::NAN);
         for line in annotation_lines(&annotation, SIZE).unwrap() {
             assert!(!line.contains('\n'));
             serde_json::from_str::<serde_json::Value>(&line).unwrap();

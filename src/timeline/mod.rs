@@ -1,11 +1,14 @@
 //! What is written down about a stream, apart from the picture, and read back:
-//! one file per format. Called by the pipeline as annotations come; must not
-//! know where the lines go.
+//! events as they come, segments, and timelines in the formats of `formats`.
+//! Called by the pipeline; must not know where the lines go.
 
 pub mod cue;
-pub mod cut_list;
 pub mod events;
+pub mod formats;
+pub mod score;
 pub mod segment;
+pub mod segmenter;
 
 pub use cue::{Cue, CueKind};
+pub use formats::Timeline;
 pub use segment::Segment;

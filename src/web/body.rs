@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::answer::Problem;
 use super::station::{NewStream, Patch};
-use crate::config::Style;
 use crate::explain::MethodChoice;
 use crate::names::{nearest, plain};
+use crate::overlay::HeatStyle;
 
 /// Keys of a change.
 const PATCH_KEYS: [&str; 6] = ["class", "head", "method", "style", "opacity", "analysis_fps"];
@@ -57,7 +57,8 @@ pub(super) fn new_stream(body: &[u8]) -> Result<NewStream, Problem> {
     let is_pattern = source
         .strip_prefix("test:")
         .is_some_and(|name| name.len() <= LONGEST_NAME && name.chars().all(is_plain));
-    if !(is_known && is_clean && source.len() <= LONGEST_SOURCE) && !is_pattern {
+    let is_address = is_known && is_clean && source.len() <= LONGEST_SOURCE;
+    if !is_address && !is_pattern {
         return Err(Problem::bad(format!(
             "`source` must be an address that begins with {}://, or `test:`; files are named on the command line only",
             SCHEMES.join("://, ")
@@ -102,7 +103,7 @@ fn patch_of(object: &Map<String, Value>) -> Result<Patch, Problem> {
     })
 }
 
-fn style(object: &Map<String, Value>) -> Result<Option<Style>, Problem> {
+fn style(object: &Map<String, Value>) -> Result<Option<HeatStyle>, Problem> {
     let Some(name) = text(object, "style")? else { return Ok(None) };
     let read = serde_json::from_value(Value::String(plain(&name)));
     read.map(Some).map_err(|e| Problem::bad(format!("`style`: {e}")))
@@ -156,7 +157,7 @@ mod tests {
         let patch = patch(body).unwrap();
         assert_eq!(patch.class.as_deref(), Some("commercial"));
         assert_eq!(patch.method, MethodChoice::try_from("gradcam".to_owned()).ok());
-        assert_eq!((patch.style, patch.opacity), (Some(Style::Heatmap), Some(0.5)));
+        assert_eq!((patch.style, patch.opacity), (Some(HeatStyle::Heatmap), Some(0.5)));
         assert_eq!((patch.head, patch.analysis_fps), (None, Some(2.0)));
     }
 

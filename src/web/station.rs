@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::feed::{EventFeed, LiveVideo};
-use crate::config::Style;
 use crate::explain::{MethodChoice, UnknownClass};
+use crate::overlay::HeatStyle;
 use crate::still::Still;
 
 /// The running program as the web server sees it.
@@ -233,7 +233,7 @@ pub struct Patch {
     /// How maps are computed.
     pub method: Option<MethodChoice>,
     /// How heat is shown.
-    pub style: Option<Style>,
+    pub style: Option<HeatStyle>,
     /// Opacity of full heat, 0..1.
     pub opacity: Option<f64>,
     /// Frames analysed per second of stream time, above 0.

@@ -134,3 +134,27 @@ fn what_does_not_fit_is_said_in_one_sentence() {
     let out = loud.arg(counter_model()).arg(&one).output().unwrap();
     assert!(text(&out.stderr).contains("all pictures are of one class"), "{}", text(&out.stderr));
 }
+
+#[test]
+fn faithfulness_is_part_of_the_scores_and_of_the_report() {
+    let dir = Dir::new();
+    let (set, page) = (sixteen(&dir), dir.path("out.html"));
+    let mut command = eval(&set, &["--json", "--faithfulness", "--sample", "6", "--method", "cam"]);
+    command.arg("--report").arg(&page);
+    let scores = json_of(command);
+    let found = &scores["faithfulness"];
+    // Every third picture of sixteen, from all four groups.
+    assert_eq!((&found["n"], &found["groups"], &scores["n"]), (&6.into(), &4.into(), &16.into()));
+    let methods = found["methods"].as_array().unwrap();
+    assert_eq!(methods.len(), 3, "{found}");
+    let deletion = &methods[0]["deletion"];
+    let ci: Vec<f64> =
+        deletion["ci95"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let mean = deletion["mean"].as_f64().unwrap();
+    assert!(0.0 < mean && mean < 1.0 && ci[0] <= mean && mean <= ci[1], "{deletion}");
+    let html = std::fs::read_to_string(page).unwrap();
+    assert!(html.contains("Faithfulness of the maps") && html.matches("<polyline").count() == 6);
+    assert!(json_of(eval(&set, &["--json"])).get("faithfulness").is_none());
+    fails(eval(&set, &["--faithfulness", "--sample", "0"]), 2, &["--sample is 0"]);
+    fails(eval(&set, &["--faithfulness", "--method", "gradcan"]), 2, &["no method \"gradcan\""]);
+}

@@ -218,3 +218,54 @@ fn all_means_the_methods_that_the_head_allows() {
     assert_eq!(maps.len(), 4, "cam needs another head");
     assert!(maps.iter().all(|m| m["class"] == 1));
 }
+
+#[test]
+fn faithfulness_is_measured_against_chance_and_boxes() {
+    let dir = Dir::new();
+    for n in [3, 90] {
+        write_number(&dir.path(&format!("set/{n}.png")), n);
+    }
+    // Where the map of the tiny model is: a quarter of the width, half of the
+    // height; and a box of another class.
+    let table = dir.path("boxes.csv");
+    let rows = "path,label,x,y,w,h\nset/90.png,n090,0,0,32,36\nset/90.png,n001,100,50,9,9\n";
+    std::fs::write(&table, rows).unwrap();
+    let set = dir.path("set");
+    let with = |more: &[&str]| {
+        let mut command = explain(&[&set], more);
+        command.args(["--faithfulness", "--method", "all", "--boxes"]).arg(&table);
+        command
+    };
+    let said = json_of(with(&["--json"]));
+    let found = &said["faithfulness"];
+    assert_eq!(
+        (&found["n"], &found["groups"], &found["with_boxes"]),
+        (&2.into(), &2.into(), &1.into())
+    );
+    let methods = found["methods"].as_array().unwrap();
+    let names: Vec<_> = methods.iter().map(|m| m["method"].as_str().unwrap()).collect();
+    assert_eq!(names, ["cam", "gradcam", "gradcam++", "layercam", "hirescam", "random", "centre"]);
+    let [cam, random] = [&methods[0], &methods[5]];
+    assert_eq!(cam["deletion"], methods[1]["deletion"], "one linear layer: the same map");
+    assert_eq!(cam["pointing"]["mean"], 1.0);
+    assert!(cam["energy"]["mean"].as_f64().unwrap() > 0.6, "{cam}");
+    assert!(cam["lead"]["energy"]["mean"].as_f64().unwrap() > 0.1, "{cam}");
+    assert!(random["lead"].is_null());
+    for method in methods {
+        let curve = |name: &str| -> Vec<f64> {
+            method[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+        };
+        let (deletion, insertion) = (curve("deletion_curve"), curve("insertion_curve"));
+        assert_eq!((deletion.len(), insertion.len()), (17, 17));
+        // Sure of the whole picture, and not of a blank one.
+        assert!(deletion[0] > 0.99 && insertion[16] > 0.99, "{method}");
+        assert!(deletion[16] < 0.5, "{method}");
+    }
+    let table = done(with(&["--threads", "1"]));
+    for words in ["set/3.png: n003", "faithfulness: 2 pictures", "energy", "centre", "lead over"] {
+        assert!(table.contains(words), "no {words} in {table}");
+    }
+    let mut command = explain(&[&set], &["--json", "--faithfulness", "--boxes"]);
+    command.arg(dir.path("no.csv"));
+    fails(command, 2, &["cannot read", "no.csv"]);
+}

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use heatcast::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult, View};
+use heatcast::annotation::{
+    ActivationMap, Annotation, ClassProb, Explanation, HeadResult, Heat, View,
+};
 use heatcast::explain::{ClassChoice, choose};
 use heatcast::frame::{Pts, Size};
 use heatcast::names::nearest;
@@ -213,13 +215,10 @@ impl FakeStation {
             pts: Pts::from_secs_f64(pts),
             starts_shot: stream.analysed % 20 == 1,
             heads: stream.heads.clone(),
-            explanation: explained.map(|class| Explanation {
-                head: stream.head,
-                class,
-                map: ActivationMap { rows: 1, cols: 2, values: vec![0.2, 0.9] },
-                full_scale: 6.0,
-                view: View { x: 0.0, y: 0.0, width: 640.0, height: 360.0 },
-            }),
+            explanations: explained
+                .into_iter()
+                .map(|class| self.explanation(stream, class))
+                .collect(),
         };
         for line in annotation_lines(&annotation, SIZE).unwrap() {
             stream.feeds.events.push(&line);
@@ -228,6 +227,18 @@ impl FakeStation {
         let changed = now.enumerate().filter(|(i, label)| before.get(*i) != Some(label));
         for (i, _) in changed.collect::<Vec<_>>() {
             self.remember(stream, i, before.get(i).map(|label| label.to_string()));
+        }
+    }
+
+    fn explanation(&self, stream: &FakeStream, class: ClassProb) -> Explanation {
+        let map = ActivationMap { rows: 1, cols: 2, values: vec![0.2, 0.9] };
+        let view = View { x: 0.0, y: 0.0, width: 640.0, height: 360.0 };
+        Explanation {
+            head: stream.head,
+            class,
+            asked: stream.class != ClassChoice::Top,
+            heat: Heat { layer: 0, map, view },
+            full_scale: 6.0,
         }
     }
 
@@ -313,7 +324,8 @@ fn answer(i: usize, (name, labels): &(&str, Vec<&str>), pts: f64) -> HeadResult 
         probability: (**score / sum) as f32,
     };
     let top: Vec<_> = all.iter().map(class).collect();
-    HeadResult { head: (*name).into(), shown: top[0].clone(), top }
+    let probabilities = scores.iter().map(|score| (score / sum) as f32).collect();
+    HeadResult { head: (*name).into(), shown: top[0].clone(), top, probabilities }
 }
 
 fn unix_ms() -> u64 {
@@ -384,7 +396,7 @@ impl FakeStream {
                 .map(String::from)
                 .into(),
             style: self.style.clone(),
-            styles: ["heatmap", "off"].map(String::from).into(),
+            styles: ["heatmap", "shade", "blur", "contour", "off"].map(String::from).into(),
             opacity: self.opacity,
             analysis_fps: self.analysis_fps,
             heads: self.head_statuses(),

@@ -10,6 +10,8 @@
 
 mod annotate;
 mod bad_input;
+mod bad_models;
+mod bad_pictures;
 mod common;
 mod eval;
 mod explain;
@@ -17,9 +19,14 @@ mod explain_pictures;
 #[allow(dead_code, reason = "the example `monitor` uses more of it")]
 mod fake_station;
 mod footage;
+mod foreign;
 mod identity;
 mod learn;
+mod onnx;
 mod packages;
 mod pictures;
+mod score;
+mod segmenter;
+mod timeline;
 mod web;
 mod web_guard;

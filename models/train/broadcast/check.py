@@ -141,7 +141,7 @@ def heat(name, labels, data, run, weight, seed=0):
     rows = rng.permutation(len(labels.picture))[:PICTURES]
     total = None
     for i in labels.picture[rows]:
-        image = views.tensor(views.stretch(views.load(data.folder / data.paths[i])))[None]
+        image = views.tensor(views.stretch(views.load(data.paths[i])))[None]
         logits, features = run.run([f"{name}_logits", "features"], {"image": image})
         found = np.maximum(np.einsum("c,chw->hw", weight[logits[0].argmax()], features[0]), 0)
         found = found / max(found.sum(), 1e-9)
@@ -161,15 +161,15 @@ def heat(name, labels, data, run, weight, seed=0):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("dataset", type=pathlib.Path)
+    arguments.add_argument("dataset", type=pathlib.Path, nargs="+", help="folders with a manifest.csv")
     arguments.add_argument("--model", type=pathlib.Path, default=MODELS / "broadcast")
     arguments.add_argument("--cache", type=pathlib.Path, default=MODELS.parent / "target" / "broadcast")
     given = arguments.parse_args()
-    data = Dataset(given.dataset)
+    data = Dataset(*given.dataset)
     path = given.model / "model.onnx"
     labels = {name: Labels(data.rows[name], data.labels[name]) for name in RECIPES}
     images = [
-        views.tensor(views.stretch(views.load(data.folder / data.paths[i])))[None]
+        views.tensor(views.stretch(views.load(data.paths[i])))[None]
         for i in np.random.default_rng(1).integers(0, len(data), 12)
     ]
 

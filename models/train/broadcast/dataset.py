@@ -1,4 +1,4 @@
-"""The labelled pictures, read from the data set's manifest.csv."""
+"""The labelled pictures, read from the manifest.csv of one folder or more."""
 
 import csv
 import dataclasses
@@ -27,16 +27,21 @@ class Row:
     split: str
 
 
+def manifest(folder):
+    """The rows of a folder's manifest.csv, their paths made whole."""
+    file = folder / "manifest.csv"
+    if not file.is_file():
+        raise SystemExit(f"{folder} has no manifest.csv; give the data set's folder")
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    if missing := COLUMNS - set(rows[0] if rows else ()):
+        raise SystemExit(f"{file} has no rows with the columns {', '.join(sorted(missing))}")
+    return [row | {"path": str(folder / row["path"])} for row in rows]
+
+
 class Dataset:
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        manifest = self.folder / "manifest.csv"
-        if not manifest.is_file():
-            raise SystemExit(f"{self.folder} has no manifest.csv; give the data set's folder")
-        with manifest.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if missing := COLUMNS - set(rows[0] if rows else ()):
-            raise SystemExit(f"{manifest} has no rows with the columns {', '.join(sorted(missing))}")
+    def __init__(self, *folders):
+        rows = [row for folder in folders for row in manifest(pathlib.Path(folder))]
         self.paths = sorted({row["path"] for row in rows})
         index = {path: i for i, path in enumerate(self.paths)}
         self.shapes = {index[row["path"]]: (int(row["w"]), int(row["h"])) for row in rows}

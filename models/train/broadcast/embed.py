@@ -4,7 +4,6 @@ and kept on disk; and embeddings, which the upper part makes of that."""
 import concurrent.futures
 import functools
 import hashlib
-import os
 import pathlib
 
 import numpy as np
@@ -33,12 +32,12 @@ def upper_session(model):
     return session(model)
 
 
-def run_lower(onnx, folder, paths, numbers, name):
+def run_lower(onnx, paths, numbers, name):
     """[pictures, channels, rows, columns] for one chunk of pictures."""
     out = []
     for start in range(0, len(numbers), BATCH):
         batch = [
-            views.tensor(views.view(views.load(os.path.join(folder, paths[i])), name, int(i)))
+            views.tensor(views.view(views.load(paths[i]), name, int(i)))
             for i in numbers[start : start + BATCH]
         ]
         out.append(lower_session(onnx).run(None, {"image": np.stack(batch)})[0].astype(np.float16))
@@ -58,7 +57,7 @@ def activations(onnx, data, cache, names, jobs=2, pictures=None):
         for name in names:
             file = cache / f"{key}-{name}.npy"
             if not file.is_file():
-                work = functools.partial(run_lower, onnx, data.folder, data.paths, name=name)
+                work = functools.partial(run_lower, onnx, data.paths, name=name)
                 part, whole, done = file.with_suffix(".part"), None, 0
                 for found in pool.map(work, chunks):
                     if whole is None:

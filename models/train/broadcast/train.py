@@ -9,7 +9,7 @@ and over whole sources); fit the chosen one to all pictures; set bias and
 temperature by the held-out logits; write model.onnx and model.toml. The figures
 go to figures.json in the cache folder, for the model card.
 
-usage: train.py DATASET [--out FOLDER] [--cache FOLDER] [--jobs N]
+usage: train.py DATASET [MORE ...] [--out FOLDER] [--cache FOLDER] [--jobs N]
 """
 
 import argparse
@@ -244,7 +244,7 @@ def explain_scale(session, data, labels, weight, seed=0):
     ]
     values = []
     for i in labels.picture[np.concatenate(chosen)]:
-        image = views.tensor(views.stretch(views.load(data.folder / data.paths[i])))[None]
+        image = views.tensor(views.stretch(views.load(data.paths[i])))[None]
         logits, features = session.run([f"{weight[0]}_logits", "features"], {"image": image})
         values.append(np.maximum(np.einsum("c,chw->hw", weight[1][logits[0].argmax()], features[0]), 0))
     scale = float(np.percentile(np.stack(values), 99.5))
@@ -255,7 +255,7 @@ def explain_scale(session, data, labels, weight, seed=0):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("dataset", type=pathlib.Path)
+    arguments.add_argument("dataset", type=pathlib.Path, nargs="+", help="folders with a manifest.csv")
     arguments.add_argument("--out", type=pathlib.Path, default=MODELS / "broadcast")
     arguments.add_argument("--cache", type=pathlib.Path, default=MODELS.parent / "target" / "broadcast")
     arguments.add_argument("--jobs", type=int, default=2, help="processes that embed pictures")
@@ -265,7 +265,7 @@ def main():
     def passed():
         return f"after {time.monotonic() - began:.0f} s"
 
-    data = Dataset(given.dataset)
+    data = Dataset(*given.dataset)
     labels = {name: Labels(data.rows[name], data.labels[name]) for name in RECIPES}
     print(f"{len(data)} pictures", flush=True)
     tables = {}

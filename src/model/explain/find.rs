@@ -113,7 +113,11 @@ impl<'a> Search<'a> {
     /// Logits per picture, once the tensor is known to hold nothing else.
     fn logit_count(&self, images: usize) -> Result<usize, NoMap> {
         let dims = self.dims(self.logits);
-        let odd = || NoMap::NotLogits { tensor: self.logits.to_owned(), shape: dims.to_vec() };
+        let odd = || NoMap::NotLogits {
+            tensor: self.logits.to_owned(),
+            shape: dims.to_vec(),
+            candidate: self.other_logits(images).map(str::to_owned),
+        };
         let rest = match dims {
             [first, rest @ ..] if *first == images && !rest.is_empty() => rest,
             [_] if images == 1 => dims,
@@ -122,6 +126,18 @@ impl<'a> Search<'a> {
         let wide = rest.iter().filter(|&&d| d != 1).count();
         let count = rest.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).unwrap_or(0);
         if wide > 1 || count == 0 || count > MOST_LOGITS { Err(odd()) } else { Ok(count) }
+    }
+
+    /// The last tensor with a list of numbers for each picture.
+    fn other_logits(&self, images: usize) -> Option<&'a str> {
+        let made = self.graph.in_order().rev().flat_map(|(_, node)| &node.output);
+        let lists = made.filter(|t| {
+            let dims = self.shapes.dims(t).unwrap_or_default();
+            matches!(dims, [n, classes] if *n == images && (2..=MOST_LOGITS).contains(classes))
+                && *t != self.logits
+                && self.graph.depends_on_input(t)
+        });
+        lists.map(String::as_str).next()
     }
 
     /// Nodes the logits are made by, in running order.

@@ -131,13 +131,15 @@ pub enum NoMap {
     },
     /// The tensor does not hold one number for each class.
     #[error(
-        "tensor {tensor} of shape {shape:?} does not hold one logit for each class, as the output of a detector or a segmentation network; name the logits with --logits"
+        "tensor {tensor} of shape {shape:?} does not hold one logit for each class, as the output of a detector or a segmentation network; {}", logits_hint(candidate.as_deref())
     )]
     NotLogits {
         /// The tensor.
         tensor: String,
         /// Its shape.
         shape: Vec<usize>,
+        /// A tensor that could be chosen.
+        candidate: Option<String>,
     },
     /// No feature map lies before the logits.
     #[error(
@@ -197,6 +199,18 @@ pub enum NoMap {
         /// Version of the network.
         opset: i64,
     },
+    /// A tensor that no machine holds.
+    #[error(
+        "its tensor {tensor} of shape {shape:?} would take {gigabytes} GB of memory; the model is damaged or meant for other machines"
+    )]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What it takes as 32-bit numbers.
+        gigabytes: u64,
+    },
     /// The maps were computed but do not add up to the logits.
     #[error(
         "the maps do not add up to the logits (off by {percent} % in a trial run), so they would not explain them"
@@ -214,6 +228,13 @@ pub enum NoMap {
         /// What it said.
         reason: String,
     },
+}
+
+fn logits_hint(candidate: Option<&str>) -> String {
+    match candidate {
+        Some(t) => format!("{t} could be chosen: --logits {t}"),
+        None => "no other tensor does either, so it is no classifier of pictures".to_owned(),
+    }
 }
 
 fn hint(candidate: Option<&str>) -> String {

@@ -12,7 +12,7 @@ use super::super::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
 use super::super::{Classifier, Explain, Model, Options, Wanted};
-use crate::explain::{FeatureLayout, Method};
+use crate::explain::{FeatureLayout, Method, Methods};
 
 const SHAPE: [usize; 3] = [3, 6, 8];
 
@@ -383,7 +383,7 @@ fn every_derivative_is_the_slope_in_every_operator_set() {
             let path = dir.path().join("net.onnx");
             std::fs::write(&path, network(opset, &head, width).encode_to_vec()).unwrap();
             let explain = Explain {
-                methods: vec![Method::HiResCam, Method::GradCam],
+                methods: Methods::These(vec![Method::HiResCam, Method::GradCam]),
                 feature: Some("a".into()),
                 layout: Some(FeatureLayout::Nchw),
                 ..Explain::default()

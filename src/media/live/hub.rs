@@ -1,0 +1,137 @@
+//! Hands encoded pictures and sound to everybody who takes them. Filled by the
+//! encoder's and the source's threads; must not know who takes them, and never
+//! waits: a tap that is not ready misses something, and goes on at a key frame.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video as gst_video;
+
+use crate::frame::Pts;
+use crate::sync_cell::Locked;
+
+/// Key frames are asked for no closer than this.
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(300);
+/// Sound that has not been heard for so long is not announced to newcomers.
+const SOUND_FRESH: Duration = Duration::from_secs(2);
+
+/// One encoded picture: an H.264 access unit as a byte stream.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub(super) buffer: gst::Buffer,
+    pub(super) pts: Pts,
+    /// Decoding can begin here.
+    pub(super) keyframe: bool,
+}
+
+/// One packet of sound.
+#[derive(Clone, Debug)]
+pub(super) struct SoundUnit {
+    pub(super) buffer: gst::Buffer,
+    pub(super) caps: gst::Caps,
+    pub(super) pts: Pts,
+}
+
+/// Somebody who takes what is encoded. Called on the encoder's thread: must
+/// return at once.
+pub(super) trait Tap: Send + Sync {
+    fn picture(&self, unit: &Unit, hub: &Hub);
+    fn sound(&self, unit: &SoundUnit);
+}
+
+type Taps = Vec<(u64, Arc<dyn Tap>)>;
+
+/// What is encoded, and everybody who takes it.
+#[derive(Default)]
+pub struct Hub {
+    taps: Locked<Taps>,
+    next: AtomicU64,
+    /// Where key frames are asked for.
+    encoder: Locked<Option<gst::glib::WeakRef<gst::Pad>>>,
+    asked: Locked<Option<Instant>>,
+    sound: Locked<Option<(gst::Caps, Instant)>>,
+    /// Stream times of the newest picture and sound, nanoseconds.
+    picture_pts: AtomicU64,
+    sound_pts: AtomicU64,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("taps", &self.taps.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Adds a tap; its number takes it away again.
+    pub(super) fn add(&self, tap: Arc<dyn Tap>) -> u64 {
+        let number = self.next.fetch_add(1, Relaxed);
+        self.taps.lock().push((number, tap));
+        self.ask_for_keyframe();
+        number
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        self.taps.lock().retain(|(n, _)| *n != number);
+    }
+
+    /// True when nobody takes anything.
+    pub fn is_idle(&self) -> bool {
+        self.taps.lock().is_empty()
+    }
+
+    fn taps(&self) -> Taps {
+        self.taps.lock().clone()
+    }
+
+    pub(super) fn set_encoder(&self, pad: &gst::Pad) {
+        *self.encoder.lock() = Some(pad.downgrade());
+    }
+
+    /// Asks the encoder for a key frame, unless that was done a moment ago.
+    pub(super) fn ask_for_keyframe(&self) {
+        {
+            let mut asked = self.asked.lock();
+            if asked.is_some_and(|at| at.elapsed() < KEYFRAME_PAUSE) {
+                return;
+            }
+            *asked = Some(Instant::now());
+        }
+        let pad = self.encoder.lock().as_ref().and_then(gst::glib::WeakRef::upgrade);
+        if let Some(pad) = pad {
+            let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+            pad.send_event(event);
+        }
+    }
+
+    pub(super) fn picture(&self, unit: &Unit) {
+        self.picture_pts.store(unit.pts.0, Relaxed);
+        for (_, tap) in self.taps() {
+            tap.picture(unit, self);
+        }
+    }
+
+    pub(super) fn sound(&self, unit: &SoundUnit) {
+        self.sound_pts.store(unit.pts.0, Relaxed);
+        *self.sound.lock() = Some((unit.caps.clone(), Instant::now()));
+        for (_, tap) in self.taps() {
+            tap.sound(unit);
+        }
+    }
+
+    /// Media type of the sound, when there is some at the moment.
+    pub(super) fn sound_caps(&self) -> Option<gst::Caps> {
+        let sound = self.sound.lock();
+        sound.as_ref().filter(|(_, at)| at.elapsed() < SOUND_FRESH).map(|(caps, _)| caps.clone())
+    }
+
+    /// How far sound is behind the picture as they leave, in seconds; none
+    /// without sound.
+    pub fn sound_lag_s(&self) -> Option<f64> {
+        self.sound_caps()?;
+        let (picture, sound) = (self.picture_pts.load(Relaxed), self.sound_pts.load(Relaxed));
+        Some((picture as f64 - sound as f64) / 1e9)
+    }
+}

@@ -1,0 +1,606 @@
+//! Opens a live source once: from its address to decoded pictures and packets
+//! of sound. Whoever opens it watches over it, and opens another one when this
+//! one ends, fails or falls silent.
+//!
+//! ```text
+//! rtspsrc ─ depayloader ──────────────┐
+//! srtsrc | udpsrc | souphttpsrc |     ├─ queue ─ parser ─ decoder ─ ... ─ appsink
+//! filesrc ─ typefind ─ demultiplexer ─┘
+//!                                     └─ appsink (sound; see `track`)
+//! ```
+//!
+//! Branches are built by hand, so that a fault in the sound never reaches the
+//! picture.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::super::elements::{best, codec_name, demuxer_for, make};
+use super::super::source::{
+    describe_io, is_video, kind_of, link, running_time, sentence, sink_silently, start,
+};
+use super::super::track::Track;
+use super::super::{Container, Error, Frame, patience};
+use super::hub::SoundUnit;
+use super::video::{PictureFormat, add_branch};
+use crate::clock::MediaClock;
+use crate::config::{SourceKind, SourceUri, Transport};
+use crate::frame::Pts;
+use crate::sync_cell::Locked;
+
+/// How long a server may take to answer.
+const CONNECT_SECONDS: u32 = 10;
+/// Bytes of UDP packets that the system may hold for us.
+const UDP_BUFFER: i32 = 4 << 20;
+
+/// A decoded picture and when it left the decoder.
+#[derive(Clone, Debug)]
+pub struct LiveFrame {
+    /// The picture; its time counts from the opening of the source.
+    pub frame: Frame,
+    /// When it left the decoder.
+    pub arrived: Instant,
+    /// Number of the opening it comes from.
+    pub opening: u64,
+}
+
+/// A packet of sound; its time counts from the opening of the source.
+#[derive(Clone, Debug)]
+pub struct Sound {
+    pub(super) unit: SoundUnit,
+    /// Number of the opening it comes from.
+    pub opening: u64,
+}
+
+impl Sound {
+    /// Its stream time.
+    pub fn pts(&self) -> Pts {
+        self.unit.pts
+    }
+
+    /// The same packet at another moment.
+    #[must_use]
+    pub fn at(mut self, pts: Pts) -> Self {
+        self.unit.pts = pts;
+        self
+    }
+}
+
+/// Where pictures and sound go. The newest win: when the queue is full, the
+/// oldest picture in it is dropped and counted.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    /// Takes pictures.
+    pub frames: Sender<LiveFrame>,
+    /// The other end of `frames`.
+    pub waiting: Receiver<LiveFrame>,
+    /// Takes sound.
+    pub sound: Sender<Sound>,
+    /// Pictures dropped because the queue was full.
+    pub dropped: Arc<AtomicU64>,
+}
+
+/// How to open a source.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// How an RTSP source sends.
+    pub transport: Transport,
+    /// How late packets may be.
+    pub jitter: Duration,
+    /// Format that pictures are brought to; that of the first one when unset.
+    pub format: Option<PictureFormat>,
+    /// False to leave sound out.
+    pub with_sound: bool,
+    /// Number of this opening.
+    pub opening: u64,
+}
+
+/// What a source reports beside its pictures.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LiveEvent {
+    /// It ended.
+    Eos,
+    /// It failed; the sentence holds no credentials.
+    Failed(String),
+}
+
+/// State shared with GStreamer's threads.
+pub(super) struct Shared {
+    pub(super) options: LiveOptions,
+    /// Played by the clock: files, which would be read as fast as possible.
+    pub(super) paced: bool,
+    outlet: Outlet,
+    clock: Locked<MediaClock>,
+    closed: AtomicBool,
+    has_video: AtomicBool,
+    has_sound: AtomicBool,
+    frames: AtomicU64,
+    last_pts: AtomicU64,
+    failure: Locked<Option<Error>>,
+    track: Locked<Option<(Arc<Track>, Option<JoinHandle<()>>)>>,
+}
+
+impl Shared {
+    /// Hands a picture on, in the place of the oldest that waits if need be.
+    pub(super) fn deliver(
+        &self,
+        sample: &gst::Sample,
+        info: gst_video::VideoInfo,
+        arrived: Instant,
+    ) {
+        let Some(frame) = self.frame(sample, info) else { return };
+        self.frames.fetch_add(1, Relaxed);
+        let mut newest = LiveFrame { frame, arrived, opening: self.options.opening };
+        while !self.closed.load(Relaxed) {
+            match self.outlet.frames.try_send(newest) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => {
+                    newest = back;
+                    if self.outlet.waiting.try_recv().is_ok() {
+                        self.outlet.dropped.fetch_add(1, Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn frame(&self, sample: &gst::Sample, info: gst_video::VideoInfo) -> Option<Frame> {
+        let buffer = sample.buffer_owned()?;
+        let duration = buffer.duration().map(gst::ClockTime::nseconds);
+        let raw = running_time(sample, buffer.pts()?)?;
+        let mut pts = self.clock.lock().map(0, raw, duration.unwrap_or(0))?;
+        let last = self.last_pts.load(Relaxed);
+        if self.frames.load(Relaxed) > 0 && pts.0 <= last {
+            pts.0 = last + 1_000_000;
+        }
+        self.last_pts.store(pts.0, Relaxed);
+        Some(Frame { pts, duration, buffer, info })
+    }
+}
+
+/// A live source that is open.
+pub struct LiveSource {
+    uri: SourceUri,
+    pipeline: gst::Pipeline,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for LiveSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveSource").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl LiveSource {
+    /// Opens `uri`. Returns before anything is known about it; pictures come
+    /// to `outlet`, news to [`poll`](Self::poll).
+    ///
+    /// # Errors
+    /// When the source cannot even be tried.
+    pub fn open(uri: &SourceUri, options: LiveOptions, outlet: Outlet) -> Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            paced: matches!(uri.kind, SourceKind::File(_)),
+            options,
+            outlet,
+            clock: Locked::default(),
+            closed: AtomicBool::new(false),
+            has_video: AtomicBool::new(false),
+            has_sound: AtomicBool::new(false),
+            frames: AtomicU64::new(0),
+            last_pts: AtomicU64::new(0),
+            failure: Locked::default(),
+            track: Locked::default(),
+        });
+        let pipeline = gst::Pipeline::new();
+        let source = Self { uri: uri.clone(), pipeline, shared };
+        source.build()?;
+        if source.pipeline.set_state(gst::State::Playing).is_err() {
+            let why = match source.poll(Duration::ZERO) {
+                Some(LiveEvent::Failed(why)) => why,
+                _ => format!("{uri}: cannot be opened"),
+            };
+            return Err(Error::Live(why));
+        }
+        Ok(source)
+    }
+
+    fn build(&self) -> Result<(), Error> {
+        let (pipeline, shared) = (&self.pipeline, &self.shared);
+        let add = |element: &gst::Element| {
+            pipeline.add(element).map_err(|e| Error::pipeline("adding elements", e))
+        };
+        let first = match &self.uri.kind {
+            SourceKind::Rtsp => {
+                let rtsp = self.rtsp()?;
+                add(&rtsp)?;
+                plug_pads(pipeline, &rtsp, shared);
+                return Ok(());
+            }
+            SourceKind::Srt => {
+                let srt = make("srtsrc")?;
+                srt.set_property("uri", self.uri.secret());
+                let jitter = shared.options.jitter.as_millis();
+                srt.set_property("latency", i32::try_from(jitter).unwrap_or(i32::MAX));
+                srt
+            }
+            SourceKind::Udp { host, port } => udp(host, *port)?,
+            SourceKind::Rtp { host, port } => {
+                let udp = udp(host, *port)?;
+                let caps = gst::Caps::builder("application/x-rtp")
+                    .field("media", "video")
+                    .field("clock-rate", 90_000i32)
+                    .field("encoding-name", "MP2T")
+                    .build();
+                udp.set_property("caps", &caps);
+                let jitter = make("rtpjitterbuffer")?;
+                let ms = shared.options.jitter.as_millis();
+                jitter.set_property("latency", u32::try_from(ms).unwrap_or(u32::MAX));
+                super::super::elements::add_chain(pipeline, &[&udp, &jitter])?;
+                let pad = jitter.static_pad("src").ok_or(Error::Map)?;
+                return plug(pipeline, &pad, &caps, shared);
+            }
+            SourceKind::Http => {
+                let http = make("souphttpsrc")?;
+                http.set_property("location", self.uri.secret());
+                http.set_property("timeout", CONNECT_SECONDS);
+                http.set_property("is-live", true);
+                http
+            }
+            SourceKind::File(path) => {
+                let why = |e: &std::io::Error| {
+                    Error::Live(format!("{}: {}", path.display(), describe_io(e)))
+                };
+                std::fs::File::open(path).map_err(|e| why(&e))?;
+                let file = make("filesrc")?;
+                file.set_property("location", path);
+                file
+            }
+            SourceKind::Test(pattern) => {
+                let (test, filter) = test_pattern(pattern)?;
+                super::super::elements::add_chain(pipeline, &[&test, &filter])?;
+                let pad = filter.static_pad("src").ok_or(Error::Map)?;
+                shared.has_video.store(true, Relaxed);
+                let caps = gst::Caps::builder("video/x-raw").build();
+                return add_branch(pipeline, &pad, &caps, shared);
+            }
+        };
+        add(&first)?;
+        let pad = first.static_pad("src").ok_or(Error::Map)?;
+        find_type(pipeline, &pad, shared)
+    }
+
+    fn rtsp(&self) -> Result<gst::Element, Error> {
+        let options = &self.shared.options;
+        let rtsp = make("rtspsrc")?;
+        rtsp.set_property("location", self.uri.secret());
+        let jitter = u32::try_from(options.jitter.as_millis()).unwrap_or(u32::MAX);
+        rtsp.set_property("latency", jitter);
+        rtsp.set_property("drop-on-latency", true);
+        let microseconds = u64::from(CONNECT_SECONDS) * 1_000_000;
+        rtsp.set_property("tcp-timeout", microseconds);
+        rtsp.set_property("timeout", microseconds);
+        rtsp.set_property_from_str(
+            "protocols",
+            match options.transport {
+                Transport::Tcp => "tcp",
+                Transport::Udp => "udp-mcast+udp",
+            },
+        );
+        Ok(rtsp)
+    }
+
+    /// The next thing the source has to report, waiting at most `timeout`.
+    pub fn poll(&self, timeout: Duration) -> Option<LiveEvent> {
+        let bus = self.pipeline.bus()?;
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        let message = bus.timed_pop_filtered(patience(timeout), &wanted)?;
+        let failed = |why: String| LiveEvent::Failed(self.uri.without_secrets(&why));
+        Some(match message.view() {
+            gst::MessageView::Error(error) => failed(match self.shared.failure.take() {
+                Some(failure) => format!("{}: {failure}", self.uri),
+                None => self.explain(error),
+            }),
+            _ if self.frames() > 0 => LiveEvent::Eos,
+            _ if self.has_only_sound() => failed(self.only_sound()),
+            _ => failed(format!("{}: it ended before a picture could be decoded", self.uri)),
+        })
+    }
+
+    /// Pictures that came so far.
+    pub fn frames(&self) -> u64 {
+        self.shared.frames.load(Relaxed)
+    }
+
+    /// Repairs of the source's clock so far.
+    pub fn clock_repairs(&self) -> usize {
+        self.shared.clock.lock().repairs()
+    }
+
+    /// True when sound has come, and no track that could be a picture.
+    pub fn has_only_sound(&self) -> bool {
+        self.shared.has_sound.load(Relaxed) && !self.shared.has_video.load(Relaxed)
+    }
+
+    /// The sentence for a source [without a picture](Self::has_only_sound).
+    pub fn only_sound(&self) -> String {
+        format!("{}: it has sound and no picture; Heatcast annotates video", self.uri)
+    }
+
+    /// Plays a file again from its start. False when it cannot be done.
+    pub fn rewind(&self) -> bool {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
+        self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+    }
+
+    /// Closes the source. May take a while when a server does not answer.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Relaxed);
+        let track = self.shared.track.take();
+        if let Some((track, _)) = &track {
+            track.end();
+        }
+        let _ = self.pipeline.set_state(gst::State::Null);
+        if let Some((_, Some(pump))) = track {
+            let _ = pump.join();
+        }
+    }
+
+    /// Turns an error message of an element into a sentence about the source.
+    fn explain(&self, message: &gst::message::Error) -> String {
+        let (uri, error) = (&self.uri, message.error());
+        let text = error.to_string();
+        let debug = message.debug().unwrap_or_default();
+        let detail = debug.lines().last().unwrap_or_default().trim();
+        let whole = format!("{text} {debug}");
+        let says = |word: &str| whole.contains(word);
+        let what = if error.matches(gst::ResourceError::NotAuthorized) || says("Unauthorized") {
+            "the server wants another user or password (401)".to_owned()
+        } else if says("Not Found") || error.matches(gst::ResourceError::NotFound) {
+            "the server has no such stream (404); check the path".to_owned()
+        } else if says("resolving") || says("resolve") {
+            "there is no host of that name; check the address".to_owned()
+        } else if says("refused") {
+            "nothing listens there (connection refused); is the source running?".to_owned()
+        } else if says("imeout") || says("timed out") {
+            "the server does not answer; check address and network".to_owned()
+        } else {
+            sentence(&text, detail)
+        };
+        if self.frames() > 0 {
+            format!("{uri}: broke off: {what}")
+        } else {
+            format!("{uri}: {what}")
+        }
+    }
+}
+
+impl Drop for LiveSource {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn udp(host: &str, port: u16) -> Result<gst::Element, Error> {
+    let udp = make("udpsrc")?;
+    udp.set_property("address", host);
+    udp.set_property("port", i32::from(port));
+    udp.set_property("buffer-size", UDP_BUFFER);
+    Ok(udp)
+}
+
+/// `pattern[,WIDTHxHEIGHT[,FPS]]`, all of it optional.
+fn test_pattern(text: &str) -> Result<(gst::Element, gst::Element), Error> {
+    let wrong = || {
+        Error::Live(format!(
+            "test:{text}: give a pattern of videotestsrc, a size and a rate, as in test:ball,1280x720,25"
+        ))
+    };
+    let mut parts = text.split(',').map(str::trim);
+    let pattern = parts.next().filter(|p| !p.is_empty()).unwrap_or("smpte");
+    let (width, height) = match parts.next().filter(|p| !p.is_empty()) {
+        Some(size) => size.split_once('x').ok_or_else(wrong)?,
+        None => ("1280", "720"),
+    };
+    let number = |text: &str, most: i32| {
+        text.parse::<i32>().ok().filter(|n| (1..=most).contains(n)).ok_or_else(wrong)
+    };
+    let fps = number(parts.next().unwrap_or("25"), 240)?;
+    let test = make("videotestsrc")?;
+    let known = test.find_property("pattern").is_some_and(|p| {
+        gst::glib::EnumClass::with_type(p.value_type()).is_some_and(|c| {
+            c.value_by_nick(pattern).is_some() || c.value_by_name(pattern).is_some()
+        })
+    });
+    if !known {
+        return Err(wrong());
+    }
+    test.set_property_from_str("pattern", pattern);
+    test.set_property("is-live", true);
+    let caps = gst_video::VideoCapsBuilder::new()
+        .format(gst_video::VideoFormat::I420)
+        .width(number(width, 8192)?)
+        .height(number(height, 8192)?)
+        .framerate(gst::Fraction::new(fps, 1))
+        .build();
+    Ok((test, super::super::source::capsfilter(&caps)?))
+}
+
+/// Plugs every pad that the element will have.
+fn plug_pads(pipeline: &gst::Pipeline, element: &gst::Element, shared: &Arc<Shared>) {
+    let (weak, shared) = (pipeline.downgrade(), Arc::clone(shared));
+    element.connect_pad_added(move |element, pad| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        if pad.direction() != gst::PadDirection::Src {
+            return;
+        }
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        report(element, &shared, plug(&pipeline, pad, &caps, &shared));
+    });
+}
+
+/// Keeps a failure for [`LiveSource::poll`], and wakes whoever polls.
+fn report(element: &gst::Element, shared: &Shared, result: Result<(), Error>) {
+    if let Err(error) = result {
+        let text = error.to_string();
+        *shared.failure.lock() = Some(error);
+        gst::element_error!(element, gst::StreamError::Failed, ("{text}"));
+    }
+}
+
+/// Leads what comes out of `pad` to where it belongs, by what it is.
+fn plug(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
+    let name = caps.structure(0).map_or("", |s| s.name().as_str());
+    if name == "application/x-rtp" {
+        return depay(pipeline, pad, caps, shared);
+    }
+    if caps.is_any() || caps.is_empty() {
+        return find_type(pipeline, pad, shared);
+    }
+    let is_picture = is_video(caps) || name.starts_with("image/");
+    if name.starts_with("audio/") {
+        shared.has_sound.store(true, Relaxed);
+        if shared.options.with_sound && shared.track.lock().is_none() {
+            return add_sound(pipeline, pad, caps, shared);
+        }
+        return sink_silently(pipeline, pad);
+    }
+    if !is_picture && let Some(demuxer) = live_demuxer(name, caps)? {
+        pipeline.add(&demuxer).map_err(|e| Error::pipeline("adding elements", e))?;
+        plug_pads(pipeline, &demuxer, shared);
+        link(pad, &demuxer)?;
+        return start(&[&demuxer]);
+    }
+    if is_picture || name.starts_with("video/") {
+        if shared.has_video.swap(true, Relaxed) {
+            return sink_silently(pipeline, pad);
+        }
+        return add_branch(pipeline, pad, caps, shared);
+    }
+    if ["text/", "subpicture/", "application/x-teletext", "closedcaption/", "meta/", "private/"]
+        .iter()
+        .any(|kind| name.starts_with(kind))
+    {
+        return sink_silently(pipeline, pad);
+    }
+    if shared.has_video.load(Relaxed) || shared.has_sound.load(Relaxed) {
+        // Something beside them that nobody here wants.
+        return sink_silently(pipeline, pad);
+    }
+    Err(Error::Live(format!("it sends {}, which Heatcast cannot read", kind_of(caps))))
+}
+
+/// The demultiplexer for a container. Playlists go to the demultiplexers that
+/// work outside of playback bins.
+fn live_demuxer(name: &str, caps: &gst::Caps) -> Result<Option<gst::Element>, Error> {
+    match name {
+        "application/x-hls" => make("hlsdemux").map(Some),
+        "application/dash+xml" => make("dashdemux").map(Some),
+        _ => Ok(demuxer_for(caps)),
+    }
+}
+
+fn find_type(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
+    let typefind = make("typefind")?;
+    let (weak, found) = (pipeline.downgrade(), Arc::clone(shared));
+    typefind.connect("have-type", false, move |values| {
+        let element = values.first()?.get::<gst::Element>().ok()?;
+        let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+        let (pipeline, pad) = (weak.upgrade()?, element.static_pad("src")?);
+        report(&element, &found, plug(&pipeline, &pad, &caps, &found));
+        None
+    });
+    pipeline.add(&typefind).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &typefind)?;
+    start(&[&typefind])
+}
+
+fn depay(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
+    let codec = caps
+        .structure(0)
+        .and_then(|s| s.get::<String>("encoding-name").ok())
+        .unwrap_or_else(|| "an unnamed codec".to_owned());
+    let Some(depay) = best(gst::ElementFactoryType::DEPAYLOADER, caps) else {
+        let media = caps.structure(0).and_then(|s| s.get::<String>("media").ok());
+        if media.as_deref() == Some("video") {
+            return Err(Error::NoDecoder { codec });
+        }
+        return sink_silently(pipeline, pad);
+    };
+    pipeline.add(&depay).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &depay)?;
+    let src = depay.static_pad("src").ok_or(Error::Map)?;
+    let out = src.query_caps(None);
+    plug(pipeline, &src, &out, shared)?;
+    start(&[&depay])
+}
+
+/// Takes the sound out, packet by packet, unchanged where players can have it
+/// so, else as AAC.
+fn add_sound(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    caps: &gst::Caps,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
+    let Ok(track) = Track::plan(1, caps, pad, Container::Mp4) else {
+        tracing::info!("sound left out: {}", codec_name(caps));
+        return sink_silently(pipeline, pad);
+    };
+    let track = Arc::new(track);
+    let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).build();
+    sink.set_property("enable-last-sample", false);
+    let (on_packet, clock) = (Arc::clone(&track), Arc::clone(shared));
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                on_packet.push(&sample, &clock.clock);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+    let sink = sink.upcast::<gst::Element>();
+    pipeline.add(&sink).map_err(|e| Error::pipeline("adding elements", e))?;
+    link(pad, &sink)?;
+    let (pumped, owner) = (Arc::clone(&track), Arc::downgrade(shared));
+    let pump = std::thread::Builder::new()
+        .name("sound".to_owned())
+        .spawn(move || {
+            while let Some(shared) = owner.upgrade().filter(|s| !s.closed.load(Relaxed)) {
+                match pumped.next(Duration::from_millis(100)) {
+                    Ok(sample) => hand_on(&sample, &shared),
+                    Err(true) => break,
+                    Err(false) => {}
+                }
+            }
+        })
+        .map_err(|e| Error::pipeline("starting a thread", e))?;
+    *shared.track.lock() = Some((track, Some(pump)));
+    start(&[&sink])
+}
+
+fn hand_on(sample: &gst::Sample, shared: &Shared) {
+    let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return };
+    let Some(pts) = buffer.pts().map(gst::ClockTime::nseconds) else { return };
+    let unit = SoundUnit { buffer, caps, pts: Pts(pts) };
+    // Nobody takes it before the first picture.
+    let _ = shared.outlet.sound.try_send(Sound { unit, opening: shared.options.opening });
+}

@@ -1,0 +1,419 @@
+//! Live operation: streams that come and go, one analyst for all of them, and
+//! whoever looks at them.
+//!
+//! ```text
+//! per stream                                        once
+//! watcher ─ opens ─▶ source ─ frames ─▶ compositor ─ newest ─▶ desk ─▶ analyst
+//!                       └──── sound ──▶     ▲  │                           │
+//!                                           └──┼────────── answers ────────┘
+//!                                              ▼
+//!                         encoder ─▶ hub ─▶ RTSP mounts, page, recording
+//! ```
+//!
+//! Nothing waits for the analyst, nor for a viewer. A stream ends by its stop
+//! flag: the watcher closes the source, the compositor the encoder.
+
+mod backoff;
+mod changes;
+mod compositor;
+mod desk;
+mod measures;
+mod station;
+mod stream;
+mod watcher;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use crossbeam_channel::bounded;
+
+use self::changes::Album;
+use self::compositor::{Compositor, Inlet};
+use self::desk::{Desk, DeskAnalyst, Load};
+use self::stream::{Controls, Stream};
+use super::{StopFlag, load_classifier, spawn};
+use crate::config::{Config, SourceKind, SourceUri, StreamConfig};
+use crate::explain::Method;
+use crate::explain::choose;
+use crate::media::{self, Mount, Outlet, RecordSettings, Recorder, RtspServer};
+use crate::model::{Classifier, Head, Heads, Model};
+use crate::sync_cell::Locked;
+use crate::web::{self, Station};
+
+/// Decoded pictures that may wait for the compositor.
+const FRAMES: usize = 3;
+/// Packets of sound that may wait.
+const SOUND: usize = 256;
+/// Answers that may wait.
+const ANSWERS: usize = 4;
+/// Streams at a time.
+const MOST_STREAMS: usize = 32;
+/// How long all may take to end.
+const END: Duration = Duration::from_millis(4500);
+
+/// Everything that was made sure of before anything starts.
+pub struct LivePlan {
+    config: Config,
+    rtsp: Option<SocketAddr>,
+    web: Option<SocketAddr>,
+}
+
+impl std::fmt::Debug for LivePlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LivePlan").field("rtsp", &self.rtsp).field("web", &self.web).finish()
+    }
+}
+
+/// Checks everything about live operation that can be known beforehand.
+///
+/// # Errors
+/// A sentence about the first thing that is wrong.
+pub fn plan_live(config: Config) -> anyhow::Result<LivePlan> {
+    config.check_streams().map_err(|why| anyhow!(why))?;
+    let rtsp = address("rtsp.address", &config.rtsp.address)?;
+    let web = address("web.address", &config.web.address)?;
+    for (key, address) in [("rtsp.address", rtsp), ("web.address", web)] {
+        if address.is_some_and(|a| !a.ip().is_loopback()) && config.web.token.is_empty() {
+            bail!(
+                "{key} can be reached from other machines, so a token is needed: \
+                 set --token or web.token, or use 127.0.0.1"
+            );
+        }
+    }
+    if let (Some(rtsp), Some(web)) = (rtsp, web)
+        && rtsp == web
+        && rtsp.port() != 0
+    {
+        bail!("rtsp.address and web.address are both {rtsp}; choose two ports");
+    }
+    for (key, address) in [("rtsp.address", rtsp), ("web.address", web)] {
+        if let Some(address) = address.filter(|a| a.port() != 0) {
+            check_port(key, address)?;
+        }
+    }
+    for stream in &config.stream {
+        check_stream(stream)?;
+    }
+    Ok(LivePlan { config, rtsp, web })
+}
+
+fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let with_host = text.replacen("localhost:", "127.0.0.1:", 1);
+    let address = with_host.parse();
+    address
+        .map(Some)
+        .with_context(|| format!("{key} is {text:?}; give address and port, as in 127.0.0.1:8554"))
+}
+
+fn check_port(key: &str, address: SocketAddr) -> anyhow::Result<()> {
+    use std::io::ErrorKind;
+    let Err(error) = std::net::TcpListener::bind(address) else { return Ok(()) };
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            bail!("{key}: port {} is in use; choose another, or stop what uses it", address.port())
+        }
+        ErrorKind::PermissionDenied => {
+            bail!("{key}: port {} needs privileges; choose one above 1023", address.port())
+        }
+        ErrorKind::AddrNotAvailable => bail!("{key}: this machine has no address {}", address.ip()),
+        _ => bail!("{key}: {address} cannot be listened on: {error}"),
+    }
+}
+
+fn check_stream(stream: &StreamConfig) -> anyhow::Result<()> {
+    let name = &stream.name;
+    let uri: SourceUri = stream.source.parse().map_err(|why: String| anyhow!(why))?;
+    if let SourceKind::File(path) = &uri.kind {
+        if !path.is_file() {
+            bail!("stream `{name}`: there is no file {}; check the name", path.display());
+        }
+    } else if stream.r#loop {
+        bail!("stream `{name}`: only files can be looped");
+    }
+    if !stream.record.is_empty() && !Path::new(&stream.record).is_dir() {
+        bail!("stream `{name}`: there is no folder {} to record into; create it", stream.record);
+    }
+    if !stream.events.is_empty() {
+        super::check_parent(Path::new(&stream.events))
+            .with_context(|| format!("stream `{name}`: events"))?;
+    }
+    Ok(())
+}
+
+/// A stream with its threads and outputs.
+struct Running {
+    stream: Arc<Stream>,
+    mounts: Vec<(String, Mount)>,
+    recorder: Option<Recorder>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Ends the stream; what it wrote is finished. True when all of it ended in
+    /// time.
+    fn end(mut self, until: Instant) -> bool {
+        self.stream.stop.store(true, Relaxed);
+        self.mounts.clear();
+        let is_late = |thread: &JoinHandle<()>| !thread.is_finished() && Instant::now() < until;
+        for thread in self.threads.drain(..) {
+            while is_late(&thread) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        // Finishes its file.
+        self.recorder = None;
+        Instant::now() < until
+    }
+}
+
+/// Live operation under way.
+pub(super) struct Live {
+    config: Arc<Config>,
+    model: Arc<Model>,
+    heads: Vec<Head>,
+    /// Methods that each head allows.
+    methods: Vec<Vec<Method>>,
+    runtime: String,
+    provider: String,
+    desk: Arc<Desk>,
+    album: Album,
+    rtsp: Locked<Option<RtspServer>>,
+    running: Locked<Vec<Running>>,
+    stopping: Arc<AtomicBool>,
+    helpers: Locked<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("streams", &self.running.lock().len()).finish_non_exhaustive()
+    }
+}
+
+/// Where live operation can be reached.
+#[derive(Clone, Debug)]
+pub struct Reachable {
+    /// The monitor page.
+    pub web: Option<String>,
+    /// The mounts.
+    pub rtsp: Vec<String>,
+}
+
+/// Serves streams until `stop` says so; `started` is told where.
+///
+/// # Errors
+/// When the model cannot be had or the addresses cannot be listened on.
+pub fn serve(
+    plan: LivePlan,
+    stop: &StopFlag,
+    started: &mut dyn FnMut(&Reachable),
+) -> anyhow::Result<()> {
+    media::init()?;
+    let LivePlan { config, rtsp, web } = plan;
+    let config = Arc::new(config);
+    let (model, classifier) = load_classifier(&config, Heads::All, config.explain.method)?;
+    let live = Live::start(&config, model, classifier, rtsp)?;
+    for stream in &config.stream {
+        let controls = live.controls_of(stream).map_err(|why| anyhow!(why.to_string()))?;
+        live.launch(stream.clone(), controls)?;
+    }
+    let token = Some(config.web.token.clone()).filter(|token| !token.is_empty());
+    let server = web
+        .map(|address| {
+            let settings = web::Settings { address, token, hosts: config.web.hosts.clone() };
+            web::Server::start(&settings, Arc::clone(&live) as Arc<dyn Station>)
+        })
+        .transpose()?;
+    started(&Reachable {
+        web: server.as_ref().map(|server| format!("http://{}/", server.address())),
+        rtsp: live
+            .running
+            .lock()
+            .iter()
+            .flat_map(|r| r.mounts.iter().map(|m| m.0.clone()))
+            .collect(),
+    });
+    while !stop.load(Relaxed) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    tracing::info!("stopping");
+    let in_time = live.end();
+    if let Some(server) = server {
+        server.stop();
+    }
+    if in_time {
+        Ok(())
+    } else {
+        bail!("a stream did not end in time; its recording ends in .part")
+    }
+}
+
+impl Live {
+    fn start(
+        config: &Arc<Config>,
+        model: Model,
+        classifier: Classifier,
+        rtsp: Option<SocketAddr>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let (desk, bell) = Desk::new();
+        let (album, stills) = Album::new();
+        let model = Arc::new(model);
+        let token = Some(config.web.token.as_str()).filter(|token| !token.is_empty());
+        let rtsp = rtsp.map(|address| RtspServer::start(address, token)).transpose()?;
+        let methods = (0..classifier.heads().len()).map(|head| methods_of(&classifier, head));
+        let live = Arc::new(Self {
+            config: Arc::clone(config),
+            model: Arc::clone(&model),
+            heads: classifier.heads().to_vec(),
+            methods: methods.collect(),
+            runtime: classifier.runtime_version().to_owned(),
+            provider: classifier.provider().to_owned(),
+            desk: Arc::clone(&desk),
+            album,
+            rtsp: Locked::new(rtsp),
+            running: Locked::default(),
+            stopping: Arc::default(),
+            helpers: Locked::default(),
+        });
+        let settings = Arc::clone(config);
+        let load: Load = Arc::new(move |method| {
+            load_classifier(&settings, Heads::All, method).map(|(_, classifier)| classifier)
+        });
+        let analyst = DeskAnalyst::new(&desk, Arc::clone(config), model, classifier, load);
+        let stop = Arc::clone(&live.stopping);
+        let mut helpers = live.helpers.lock();
+        helpers.push(spawn("analyst", move || analyst.run(&bell, &|| stop.load(Relaxed)))?);
+        // Ends with the last of its clients, which nobody waits for.
+        drop(spawn("stills", stills)?);
+        drop(helpers);
+        Ok(live)
+    }
+
+    /// How a stream is explained at first.
+    fn controls_of(&self, stream: &StreamConfig) -> Result<Controls, crate::web::station::Refusal> {
+        let config = &self.config;
+        let or = |own: &str, common: &str| if own.is_empty() { common } else { own }.to_owned();
+        let head = or(&stream.head, &config.model.head);
+        let class = or(&stream.class, &config.explain.class);
+        let head = if head.is_empty() { 0 } else { self.head_named(&head)? };
+        let choice = choose(&self.heads[head].labels, &class)?;
+        let own_fps = stream.analysis_fps;
+        Ok(Controls {
+            head,
+            class,
+            choice,
+            method: config.explain.method,
+            style: config.overlay.style,
+            opacity: config.overlay.opacity,
+            analysis_fps: if own_fps > 0.0 { own_fps } else { config.analysis.fps },
+        })
+    }
+
+    /// Starts a stream whose name is free.
+    fn launch(&self, config: StreamConfig, controls: Controls) -> anyhow::Result<Arc<Stream>> {
+        let uri: SourceUri = config.source.parse().map_err(|why: String| anyhow!(why))?;
+        let events =
+            Some(PathBuf::from(&config.events)).filter(|path| !path.as_os_str().is_empty());
+        let events = events
+            .map(|path| {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+                file.with_context(|| format!("cannot write the events file {}", path.display()))
+            })
+            .transpose()?;
+        let stream = Arc::new(Stream::new(uri, config, controls));
+        let (frames, from_source) = bounded(FRAMES);
+        let (sound, sound_from_source) = bounded(SOUND);
+        let (answers, from_analyst) = bounded(ANSWERS);
+        let outlet = Outlet {
+            frames,
+            waiting: from_source.clone(),
+            sound,
+            dropped: Arc::clone(&stream.measures.queue),
+        };
+        let inlet = Inlet { frames: from_source, sound: sound_from_source, answers: from_analyst };
+        let place = self.desk.sit(&stream, answers);
+        let (album, common) = (self.album.clone(), Arc::clone(&self.config));
+        let compositor =
+            Compositor::new(Arc::clone(&stream), Arc::clone(&common), place, album, events);
+        let watched = Arc::clone(&stream);
+        let threads = vec![
+            spawn("compositor", move || compositor.run(&inlet))?,
+            spawn("watcher", move || watcher::watch(&watched, &common.live, &outlet))?,
+        ];
+        let recorder = Some(&stream.config.record).filter(|folder| !folder.is_empty());
+        let recorder = recorder
+            .map(|folder| {
+                let settings = RecordSettings {
+                    folder: PathBuf::from(folder),
+                    name: stream.name.clone(),
+                    format: stream.config.record_format,
+                    length: Duration::from_secs_f64(stream.config.record_segment_s),
+                };
+                Recorder::start(&stream.hub, settings)
+            })
+            .transpose()?;
+        let mounts = self.mounts(&stream);
+        let running = Running { stream: Arc::clone(&stream), mounts, recorder, threads };
+        self.running.lock().push(running);
+        Ok(stream)
+    }
+
+    fn mounts(&self, stream: &Stream) -> Vec<(String, Mount)> {
+        let server = self.rtsp.lock();
+        let Some(server) = &*server else { return Vec::new() };
+        let mut mounts = Vec::new();
+        let mut mount = |path: String, hub| {
+            let address = format!("rtsp://{}/{path}", server.address());
+            mounts.push((address, server.mount(&path, hub)));
+        };
+        mount(stream.name.clone(), &stream.hub);
+        if stream.config.clean {
+            mount(format!("{}/clean", stream.name), &stream.clean);
+        }
+        mounts
+    }
+
+    /// Ends everything. False when something did not end in time.
+    fn end(&self) -> bool {
+        let until = Instant::now() + END;
+        self.stopping.store(true, Relaxed);
+        let running: Vec<Running> = self.running.lock().drain(..).collect();
+        for stream in &running {
+            stream.stream.stop.store(true, Relaxed);
+        }
+        // Each may have a file to finish: all of them at once.
+        let ending: Vec<_> =
+            running.into_iter().map(|stream| spawn("ending", move || stream.end(until))).collect();
+        let mut in_time = true;
+        for thread in ending.into_iter().flatten() {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            in_time &= thread.is_finished() && thread.join().unwrap_or(false);
+        }
+        if let Some(mut server) = self.rtsp.take() {
+            server.stop();
+        }
+        for helper in self.helpers.lock().drain(..) {
+            if helper.is_finished() || Instant::now() < until {
+                let _ = helper.join();
+            }
+        }
+        in_time
+    }
+}
+
+/// The methods that a head's maps can be computed by.
+fn methods_of(classifier: &Classifier, head: usize) -> Vec<Method> {
+    classifier.finding(head).map(crate::model::Finding::methods).unwrap_or_default()
+}

@@ -1,0 +1,156 @@
+//! A live stream as all of its threads know it: who it is, how it is to be
+//! explained, what it is doing, and what it last showed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::changes::Changes;
+use super::measures::Measures;
+use crate::annotation::Annotation;
+use crate::config::{SourceUri, StreamConfig};
+use crate::explain::{ClassChoice, MethodChoice};
+use crate::media::{Frame, Hub, PictureFormat};
+use crate::overlay::HeatStyle;
+use crate::sync_cell::Locked;
+use crate::web::feed::{EventFeed, LiveVideo};
+use crate::web::station::State;
+
+/// How a stream is explained and drawn; changes while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Controls {
+    /// Index of the explained head.
+    pub(super) head: usize,
+    /// The class as it was asked for.
+    pub(super) class: String,
+    pub(super) choice: ClassChoice,
+    pub(super) method: MethodChoice,
+    pub(super) style: HeatStyle,
+    pub(super) opacity: f64,
+    pub(super) analysis_fps: f64,
+}
+
+/// What a stream is doing.
+#[derive(Clone, Debug)]
+pub(super) struct Doing {
+    pub(super) state: State,
+    pub(super) detail: Option<String>,
+    pub(super) since_unix_ms: u64,
+}
+
+/// The newest picture, before and after it was painted over.
+#[derive(Clone)]
+pub(super) struct Latest {
+    pub(super) clean: Frame,
+    pub(super) painted: Frame,
+}
+
+/// One stream.
+pub(super) struct Stream {
+    pub(super) name: String,
+    pub(super) uri: SourceUri,
+    pub(super) config: StreamConfig,
+    controls: Locked<Controls>,
+    /// Grows with every change of the controls.
+    pub(super) version: AtomicU64,
+    doing: Locked<Doing>,
+    /// Format of the output, once it is known.
+    pub(super) format: OnceLock<PictureFormat>,
+    pub(super) latest: Locked<Option<Latest>>,
+    pub(super) annotation: Locked<Option<Arc<Annotation>>>,
+    pub(super) measures: Measures,
+    pub(super) changes: Locked<Changes>,
+    pub(super) events: Arc<EventFeed>,
+    pub(super) video: Arc<LiveVideo>,
+    /// The annotated picture, encoded.
+    pub(super) hub: Arc<Hub>,
+    /// The picture without heat, encoded while somebody takes it.
+    pub(super) clean: Arc<Hub>,
+    pub(super) stop: AtomicBool,
+    /// The source is to be opened anew: its pictures have the wrong size.
+    pub(super) reopen: AtomicBool,
+    /// Pictures that wait for the compositor.
+    pub(super) waiting: AtomicU64,
+}
+
+impl Stream {
+    pub(super) fn new(uri: SourceUri, config: StreamConfig, controls: Controls) -> Self {
+        Self {
+            name: config.name.clone(),
+            uri,
+            config,
+            controls: Locked::new(controls),
+            version: AtomicU64::new(0),
+            doing: Locked::new(Doing {
+                state: State::Starting,
+                detail: None,
+                since_unix_ms: unix_ms(),
+            }),
+            format: OnceLock::new(),
+            latest: Locked::default(),
+            annotation: Locked::default(),
+            measures: Measures::default(),
+            changes: Locked::default(),
+            events: Arc::default(),
+            video: Arc::default(),
+            hub: Arc::default(),
+            clean: Arc::default(),
+            stop: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
+            waiting: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn controls(&self) -> Controls {
+        self.controls.lock().clone()
+    }
+
+    pub(super) fn set_controls(&self, controls: Controls) {
+        *self.controls.lock() = controls;
+        self.version.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    pub(super) fn doing(&self) -> Doing {
+        self.doing.lock().clone()
+    }
+
+    /// Notes what the stream is doing from now on.
+    pub(super) fn set_doing(&self, state: State, detail: Option<String>) {
+        let mut doing = self.doing.lock();
+        if doing.state != state {
+            tracing::info!(
+                "stream {}: {}{}",
+                self.name,
+                word(state),
+                detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+            );
+            doing.since_unix_ms = unix_ms();
+        } else if doing.detail != detail
+            && let Some(why) = &detail
+        {
+            tracing::info!("stream {}: {}: {why}", self.name, word(state));
+        }
+        doing.state = state;
+        doing.detail = detail;
+    }
+}
+
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Reconnecting => "reconnecting",
+        State::Ended => "ended",
+        State::Failed => "failed",
+    }
+}
+
+/// Milliseconds since 1970 (UTC).
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
