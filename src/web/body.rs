@@ -57,7 +57,8 @@ pub(super) fn new_stream(body: &[u8]) -> Result<NewStream, Problem> {
     let is_pattern = source
         .strip_prefix("test:")
         .is_some_and(|name| name.len() <= LONGEST_NAME && name.chars().all(is_plain));
-    if !(is_known && is_clean && source.len() <= LONGEST_SOURCE) && !is_pattern {
+    let is_address = is_known && is_clean && source.len() <= LONGEST_SOURCE;
+    if !is_address && !is_pattern {
         return Err(Problem::bad(format!(
             "`source` must be an address that begins with {}://, or `test:`; files are named on the command line only",
             SCHEMES.join("://, ")

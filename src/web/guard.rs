@@ -58,19 +58,23 @@ impl Guard {
         self.sessions.is_some()
     }
 
-    fn check(&self, request: &Request, peer: IpAddr) -> Result<(), Response> {
-        let host = self.host(request).map_err(IntoResponse::into_response)?;
+    /// The answer to a request that no handler is to see.
+    fn refusal(&self, request: &Request, peer: IpAddr) -> Option<Response> {
         let path = request.uri().path();
-        from_here(request, host.as_ref()).map_err(IntoResponse::into_response)?;
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let bodiless = *request.method() == Method::DELETE;
-        if changes && !bodiless && path.starts_with("/api/") && !is_json(request.headers()) {
-            return Err(not_json().into_response());
+        let has_body = changes && *request.method() != Method::DELETE;
+        let host = match self.host(request) {
+            Ok(host) => host,
+            Err(problem) => return Some(problem.into_response()),
+        };
+        if let Err(problem) = from_here(request, host.as_ref()) {
+            return Some(problem.into_response());
         }
-        match &self.sessions {
-            Some(sessions) if !is_open_to_all(path) => is_let_in(sessions, request, peer),
-            _ => Ok(()),
+        if has_body && path.starts_with("/api/") && !is_json(request.headers()) {
+            return Some(not_json().into_response());
         }
+        let sessions = self.sessions.as_ref().filter(|_| !is_open_to_all(path))?;
+        keep_out(sessions, request, peer)
     }
 
     /// The name that the request was sent to.
@@ -121,10 +125,11 @@ fn is_open_to_all(path: &str) -> bool {
         || path.starts_with("/assets/")
 }
 
-fn is_let_in(sessions: &Sessions, request: &Request, peer: IpAddr) -> Result<(), Response> {
+/// The answer to who knows neither the token nor a session.
+fn keep_out(sessions: &Sessions, request: &Request, peer: IpAddr) -> Option<Response> {
     let headers = request.headers();
     if session_of(headers).is_some_and(|id| sessions.is_open(id)) {
-        return Ok(());
+        return None;
     }
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| {
@@ -132,22 +137,24 @@ fn is_let_in(sessions: &Sessions, request: &Request, peer: IpAddr) -> Result<(),
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     if let Some(token) = bearer {
-        heard(sessions, peer).map_err(IntoResponse::into_response)?;
+        if let Err(refusal) = heard(sessions, peer) {
+            return Some(refusal.into_response());
+        }
         if sessions.is_token(token) {
-            return Ok(());
+            return None;
         }
         sessions.guessed(peer);
     }
     let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if bearer.is_none() && *request.method() == Method::GET && accepts.contains("text/html") {
-        return Err(see_other("/login"));
+        return Some(see_other("/login"));
     }
     let error = match bearer {
         Some(_) => "the token is not the one this server was started with",
         None => "a token is needed: send it as `Authorization: Bearer TOKEN`",
     };
     let challenge = [(WWW_AUTHENTICATE, "Bearer realm=\"heatcast\"")];
-    Err((challenge, Problem::new(StatusCode::UNAUTHORIZED, error)).into_response())
+    Some((challenge, Problem::new(StatusCode::UNAUTHORIZED, error)).into_response())
 }
 
 fn heard(sessions: &Sessions, peer: IpAddr) -> Result<(), impl IntoResponse + use<>> {
@@ -178,16 +185,17 @@ pub(super) async fn stand(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match app.guard.check(&request, peer) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+    let mut response = match app.guard.refusal(&request, peer) {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
     };
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        (REFERRER_POLICY, "no-referrer"),
+        // Without any, browsers send forms with no origin either.
+        (REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
@@ -227,21 +235,25 @@ pub(super) async fn login(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
     form: Result<Form<Login>, FormRejection>,
-) -> Result<Response, Response> {
-    let Some(sessions) = &app.guard.sessions else { return Ok(see_other("/")) };
+) -> Response {
+    let Some(sessions) = &app.guard.sessions else { return see_other("/") };
     let Ok(Form(Login { token })) = form else {
-        return Err(Problem::bad("send the form's field `token`").into_response());
+        return Problem::bad("send the form's field `token`").into_response();
     };
-    heard(sessions, peer).map_err(IntoResponse::into_response)?;
+    if let Err(refusal) = heard(sessions, peer) {
+        return refusal.into_response();
+    }
     if !sessions.is_token(token.trim()) {
         sessions.guessed(peer);
-        return Ok(see_other("/login?wrong=1"));
+        return see_other("/login?wrong=1");
     }
-    let id = sessions.open().map_err(|e| {
-        let error = format!("the system gave no random number: {e}");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
-    })?;
-    Ok((cookie(&id, COOKIE_LIFE_S), see_other("/")).into_response())
+    match sessions.open() {
+        Ok(id) => (cookie(&id, COOKIE_LIFE_S), see_other("/")).into_response(),
+        Err(e) => {
+            let error = format!("the system gave no random number: {e}");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
+        }
+    }
 }
 
 /// Ends the session.

@@ -71,7 +71,7 @@ impl Clip {
                 .args(["-nostdin", "-loglevel", "error", "-threads", "1", "-t", "8", "-i", clip])
                 .args(arguments)
                 .output()
-                .expect("ffmpeg is installed");
+                .unwrap();
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
             out.stdout
         };
@@ -195,7 +195,7 @@ impl FakeStation {
                 let (bytes, keyframe) = self.clip.fragment(n);
                 stream.feeds.video.push(bytes, keyframe);
             }
-            if n % 5 == 0 {
+            if n.is_multiple_of(5) {
                 self.analyse(stream, n as f64 / FPS);
             }
         }
@@ -215,17 +215,10 @@ impl FakeStation {
             pts: Pts::from_secs_f64(pts),
             starts_shot: stream.analysed % 20 == 1,
             heads: stream.heads.clone(),
-            explanations: Vec::from_iter(explained.map(|class| Explanation {
-                head: stream.head,
-                class,
-                asked: false,
-                heat: Heat {
-                    layer: 0,
-                    map: ActivationMap { rows: 1, cols: 2, values: vec![0.2, 0.9] },
-                    view: View { x: 0.0, y: 0.0, width: 640.0, height: 360.0 },
-                },
-                full_scale: 6.0,
-            })),
+            explanations: explained
+                .into_iter()
+                .map(|class| self.explanation(stream, class))
+                .collect(),
         };
         for line in annotation_lines(&annotation, SIZE).unwrap() {
             stream.feeds.events.push(&line);
@@ -234,6 +227,18 @@ impl FakeStation {
         let changed = now.enumerate().filter(|(i, label)| before.get(*i) != Some(label));
         for (i, _) in changed.collect::<Vec<_>>() {
             self.remember(stream, i, before.get(i).map(|label| label.to_string()));
+        }
+    }
+
+    fn explanation(&self, stream: &FakeStream, class: ClassProb) -> Explanation {
+        let map = ActivationMap { rows: 1, cols: 2, values: vec![0.2, 0.9] };
+        let view = View { x: 0.0, y: 0.0, width: 640.0, height: 360.0 };
+        Explanation {
+            head: stream.head,
+            class,
+            asked: stream.class != ClassChoice::Top,
+            heat: Heat { layer: 0, map, view },
+            full_scale: 6.0,
         }
     }
 
@@ -391,7 +396,7 @@ impl FakeStream {
                 .map(String::from)
                 .into(),
             style: self.style.clone(),
-            styles: ["heatmap", "off"].map(String::from).into(),
+            styles: ["heatmap", "shade", "blur", "contour", "off"].map(String::from).into(),
             opacity: self.opacity,
             analysis_fps: self.analysis_fps,
             heads: self.head_statuses(),

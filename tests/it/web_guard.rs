@@ -191,6 +191,8 @@ fn every_answer_forbids_what_the_page_does_not_need() {
         assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
         assert_eq!(headers["cross-origin-resource-policy"], "same-origin", "{path}");
+        // With less, the login form of a browser would carry no origin.
+        assert_eq!(headers["referrer-policy"], "same-origin", "{path}");
         assert!(!headers.contains_key("access-control-allow-origin"), "{path}");
     }
     let script = get(&rig, "/assets/app.js");
