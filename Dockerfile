@@ -37,7 +37,9 @@ RUN ln -s /opt/heatcast/heatcast /usr/local/bin/heatcast
 ENV GST_REGISTRY=/opt/heatcast/gstreamer.registry
 RUN heatcast doctor && chmod a+r "$GST_REGISTRY"
 # Users that the image does not know have no home to keep caches in.
-ENV GST_REGISTRY_UPDATE=no HOME=/tmp
+# Two arenas: live streams start and end many threads, and an arena for each
+# keeps memory that nobody uses.
+ENV GST_REGISTRY_UPDATE=no HOME=/tmp MALLOC_ARENA_MAX=2
 
 RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast

@@ -167,7 +167,9 @@ def main():
         command += ["--rtsp", f"127.0.0.1:{free_port()}", "--web", web, "-q"]
         for change in ["live.retry_most_s=3"] + args.set:
             command += ["--set", change]
-        annotator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        # As the service file and the image have it.
+        env = {"MALLOC_ARENA_MAX": "2"} | os.environ
+        annotator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=env)
         begun = time.time()
         while True:
             try:
