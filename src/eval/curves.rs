@@ -69,17 +69,17 @@ fn drawing(
     let (right, bottom) = (width - 8.0, height - MARGIN);
     let x = |part: f64| MARGIN + part * (right - MARGIN);
     let y = |p: f64| bottom - p.clamp(0.0, 1.0) * (bottom - 8.0);
-    write!(
+    writeln!(
         out,
         "<figure><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\" \
-         font-size=\"11\" fill=\"currentColor\" stroke-linejoin=\"round\">\n"
+         font-size=\"11\" fill=\"currentColor\" stroke-linejoin=\"round\">"
     )?;
     for tick in [0.0, 0.5, 1.0] {
-        write!(
+        writeln!(
             out,
             "<path d=\"M{} {:.1}H{right}\" stroke=\"currentColor\" stroke-opacity=\".2\"/>\
              <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>\
-             <text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0} %</text>\n",
+             <text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0} %</text>",
             MARGIN,
             y(tick),
             MARGIN - 5.0,

@@ -401,7 +401,7 @@ impl Faithfulness {
                         })
                     })
                     .flatten()
-                    .map(Estimates::as_gain),
+                    .map(Estimates::into_gain),
                 deletion_curve: mean_curve(looks, |by| Some(&by.get(m)?.1.deletion)),
                 insertion_curve: mean_curve(looks, |by| Some(&by.get(m)?.1.insertion)),
             })
@@ -453,7 +453,7 @@ fn estimate(values: &[Option<f64>], groups: &Groups) -> Option<Estimate> {
 
 impl Estimates {
     /// Differences of figures as gains: of two of them less is better.
-    fn as_gain(mut self) -> Self {
+    fn into_gain(mut self) -> Self {
         for less in [&mut self.deletion, &mut self.drop] {
             let Estimate { mean, ci95: [low, high] } = *less;
             *less = Estimate { mean: -mean, ci95: [-high, -low] };
@@ -463,7 +463,7 @@ impl Estimates {
 }
 
 fn mean_curve<'a>(looks: &'a [Look], of: impl Fn(&'a Maps) -> Option<&'a Vec<f64>>) -> Vec<f64> {
-    let mut sums = vec![0.0; STEPS + 1];
+    let mut sums = [0.0; STEPS + 1];
     for curve in looks.iter().filter_map(|look| of(&look.by)) {
         sums.iter_mut().zip(curve).for_each(|(sum, v)| *sum += v);
     }

@@ -176,7 +176,7 @@ fn behind_average_pooling_every_method_is_a_plain_sum_and_cam_adds_up_to_the_log
         let places = net.places() as f32;
         let means: Vec<f32> = features.outer_iter().map(|a| a.sum() / places).collect();
         assert_eq!(maps.len(), 5 * net.classes());
-        for class in 0..net.classes() {
+        for (class, logit) in logits.iter().enumerate() {
             let row = net.layer.row(class);
             let name = |method: &str| format!("{method} of network {seed}, class {class}");
             let cam = Net::weighted(&features, |k| row[k]);
@@ -191,7 +191,7 @@ fn behind_average_pooling_every_method_is_a_plain_sum_and_cam_adds_up_to_the_log
             is_near(&name("gradcam++"), &of(&maps, class, PLUS_PLUS).values, &plus_plus);
             let own = &of(&maps, class, Method::Cam).values;
             let mean = own.iter().sum::<f32>() / places;
-            is_near(&name("the logit"), &[mean + net.bias[class]], &[logits[class]]);
+            is_near(&name("the logit"), &[mean + net.bias[class]], &[*logit]);
         }
     }
 }
@@ -205,11 +205,11 @@ fn behind_flattening_hirescam_adds_up_to_the_logit() {
         let picture = net.picture(seed);
         let (logits, maps) = all_maps(&net, &mut loaded, &picture);
         let features = net.features(&picture);
-        for class in 0..net.classes() {
+        for (class, logit) in logits.iter().enumerate() {
             let name = format!("network {seed}, class {class}");
             let hires = &of(&maps, class, Method::HiResCam).values;
             let sum = hires.iter().sum::<f32>();
-            is_near(&name, &[sum + net.bias[class]], &[logits[class]]);
+            is_near(&name, &[sum + net.bias[class]], &[*logit]);
             // The gradient is the layer itself, place by place.
             let mut plain = vec![0.0f32; net.places()];
             for ((i, a), w) in features.iter().enumerate().zip(net.layer.row(class)) {

@@ -31,7 +31,7 @@ pub(super) struct ContourPainter {
     /// Half of the line's width, and the rim's, in display units.
     half: f32,
     rim: f32,
-    strokes: Vec<Box<Strokes>>,
+    strokes: Vec<Strokes>,
     fine: Vec<f32>,
     /// Per luma sample: how much less its squared distance from the line is than
     /// that of the rim's end; 0 beyond it.
@@ -50,7 +50,7 @@ impl ContourPainter {
         let half = (size.height as f32 / 540.0).max(0.7);
         let rim = (half * 0.8).max(0.7);
         let stroke = |rgb: [f32; 3]| {
-            let mut strokes: Box<Strokes> = Box::new([[[0, NEUTRAL]; 256]; 3]);
+            let mut strokes: Strokes = [[[0, NEUTRAL]; 256]; 3];
             let (bright, dark) = (colorimetry.rgb_to_yuv(rgb), colorimetry.rgb_to_yuv([0.0; 3]));
             for near in 1..256 {
                 let distance = (half + rim + 0.5) * (1.0 - near as f32 / 255.0).sqrt();
@@ -202,7 +202,7 @@ impl ContourPainter {
             }
             let (left, top) = (tile % across * TILE, tile / across * TILE);
             let (right, bottom) = ((left + TILE).min(width), (top + TILE).min(height));
-            let [luma, chroma @ ..] = &*self.strokes[layer];
+            let [luma, chroma @ ..] = &self.strokes[layer];
             let reach = self.half + self.rim + 0.5;
             let scale = 255.0 / (reach * reach);
             let index = |near: f32| ((near * scale) as i32 as usize).min(255);

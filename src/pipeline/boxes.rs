@@ -8,9 +8,13 @@ use anyhow::{Context, bail};
 
 use crate::eval::class_of;
 
+/// The class that a box holds for, if it is one alone, and left, top, width and
+/// height of the box in pixels.
+type ClassBox = (Option<usize>, [f64; 4]);
+
 /// The boxes of pictures.
 #[derive(Debug, Default)]
-pub(super) struct Boxes(HashMap<PathBuf, Vec<(Option<usize>, [f64; 4])>>);
+pub(super) struct Boxes(HashMap<PathBuf, Vec<ClassBox>>);
 
 impl Boxes {
     /// Reads the table `path` with the columns `path`, `label`, `x`, `y`, `w`

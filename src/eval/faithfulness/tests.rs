@@ -13,7 +13,7 @@ const PIXELS: usize = 64 * 32;
 
 /// A chequered picture: blurred, no pixel of it is as it was.
 fn chequered() -> Vec<f32> {
-    let light = |i: usize| (i % 64 + i / 64) % 2 == 0;
+    let light = |i: usize| (i % 64 + i / 64).is_multiple_of(2);
     (0..3 * PIXELS).map(|i| if light(i) { 3.1 } else { 1.0 }).collect()
 }
 
@@ -162,7 +162,7 @@ fn chance_keeps_the_values_and_their_smoothness_but_not_their_place() {
 #[test]
 fn blur_keeps_the_mean_and_takes_the_detail() {
     let (w, h) = (64, 40);
-    let stripes = |i: usize| if (i / 2) % 2 == 0 { 1.0 } else { -1.0 };
+    let stripes = |i: usize| if (i / 2).is_multiple_of(2) { 1.0 } else { -1.0 };
     let input: Vec<f32> = (0..3 * w * h).map(stripes).collect();
     let soft = blurred(&input, w, h);
     assert_eq!(soft.len(), input.len());
