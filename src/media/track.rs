@@ -310,8 +310,23 @@ pub(super) fn correct_caps(caps: gst::Caps, packet: &gst::BufferRef) -> gst::Cap
                 .build()
         }
         [0x0B, 0x77, ..] if claims_mpeg_audio => gst::Caps::builder("audio/x-ac3").build(),
+        data if claims_mpeg_audio => with_layer(caps, data),
         _ => caps,
     }
+}
+
+/// Transport streams do not say which layer MPEG audio is, and decoders are for
+/// one: the header says it (ISO/IEC 11172-3, 2.4.2.3).
+fn with_layer(mut caps: gst::Caps, data: &[u8]) -> gst::Caps {
+    let named = caps.structure(0).is_some_and(|s| s.has_field("layer"));
+    let header = data.windows(2).find(|w| w[0] == 0xFF && w[1] & 0xE0 == 0xE0 && w[1] & 0x06 != 0);
+    if let (Some(header), false) = (header, named) {
+        let layer = 4 - i32::from(header[1] >> 1 & 3);
+        if let Some(structure) = caps.make_mut().structure_mut(0) {
+            structure.set("layer", layer);
+        }
+    }
+    caps
 }
 
 fn name_of(caps: &gst::Caps, pad: &gst::Pad) -> String {
