@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::common::{Picture, counter_model, heatcast, text};
 
 /// What takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running `heatcast serve`; killed at the end of the test.
 pub(crate) struct Server {
@@ -198,10 +198,10 @@ pub(crate) fn play(address: &str, (width, height): (usize, usize), frames: usize
     Played { pictures, complaints }
 }
 
-/// A player that ends after so many pictures, or a minute.
+/// A player that ends after so many pictures, or three minutes.
 pub(crate) fn player(address: &str, frames: usize) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["60", "ffmpeg", "-hide_banner", "-loglevel", "warning", "-nostdin"]);
+    command.args(["180", "ffmpeg", "-hide_banner", "-loglevel", "warning", "-nostdin"]);
     command.args(["-rtsp_transport", "tcp", "-fflags", "nobuffer", "-i", address, "-an"]);
     command.args(["-fps_mode", "passthrough", "-frames:v", &frames.to_string()]);
     command

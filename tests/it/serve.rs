@@ -77,7 +77,7 @@ fn a_looped_file_plays_annotated_and_clean_for_several_clients_without_damage() 
     assert!(panel(annotated) + 40.0 < panel(bare), "{} {}", panel(annotated), panel(bare));
     // Sound goes along.
     let probe = Command::new("timeout")
-        .args(["60", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-show_entries"])
+        .args(["180", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-show_entries"])
         .args(["stream=codec_name", "-of", "csv=p=0", &server.rtsp[0]])
         .output()
         .unwrap();
