@@ -4,6 +4,7 @@
 //! `pipeline` drives it; nothing here knows classifiers, maps or labels.
 
 mod elements;
+mod feeder;
 mod frame;
 mod gop;
 mod live;

@@ -22,11 +22,12 @@ use gstreamer_video as gst_video;
 use super::elements::{
     add_chain, codec_name, demuxer_for, make, packet_source, parser_for, video_decoder_for,
 };
-use super::gop::{Chooser, Fate, Pick, Unit, is_reference};
+use super::feeder::Feeder;
+use super::gop::Pick;
 use super::loudness::Loudness;
 use super::source::{
     NO_FRAME, capsfilter, container_caps, describe_io, is_video, kind_of, link, progressive_i420,
-    running_time, sentence, sink_silently, start,
+    sentence, sink_silently, start,
 };
 use super::ts_times::TsTimes;
 use super::{Error, Frame};
@@ -43,10 +44,6 @@ const CHOSEN_BYTES: u64 = 2 << 20;
 const FRAMES: usize = 8;
 /// Packets of sound whose levels may wait.
 const LEVELS: usize = 64;
-/// A group is chosen from when it holds so much, even if it goes on.
-const GROUP_BYTES: usize = 64 << 20;
-/// The same in pictures.
-const GROUP_UNITS: usize = 3000;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 
@@ -68,22 +65,22 @@ pub struct SkimOptions {
 
 /// What the streaming threads share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     path: PathBuf,
-    clock: Locked<MediaClock>,
+    pub(super) clock: Locked<MediaClock>,
     ts_times: Option<Arc<TsTimes>>,
     frames: Locked<Option<Sender<Frame>>>,
     levels: Locked<Option<Sender<Vec<Level>>>>,
     loudness: Locked<Option<Arc<Loudness>>>,
     pictures: Locked<Option<gst::Pipeline>>,
     /// Times of the pictures to be handed on; `None` for all.
-    wanted: Option<Locked<BTreeSet<u64>>>,
+    pub(super) wanted: Option<Locked<BTreeSet<u64>>>,
     failure: Locked<Option<String>>,
     has_video: AtomicBool,
-    coded: AtomicU64,
+    pub(super) coded: AtomicU64,
     decoded: AtomicU64,
     damaged: AtomicU64,
-    reached: AtomicU64,
+    pub(super) reached: AtomicU64,
     last_pts: AtomicU64,
 }
 
@@ -373,17 +370,8 @@ fn add_pictures(
     let parser = parser_for(caps);
     let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
     sink.set_property("enable-last-sample", false);
-    let feeder = Feeder {
-        input: decoding(caps, shared)?,
-        chooser: Chooser::new(pick.clone()),
-        format: caps.structure(0).map_or_else(String::new, |s| s.name().to_string()),
-        group: Vec::new(),
-        units: Vec::new(),
-        bytes: 0,
-        end: Pts(0),
-        gap: false,
-        shared: Arc::clone(shared),
-    };
+    let format = caps.structure(0).map_or_else(String::new, |s| s.name().to_string());
+    let feeder = Feeder::new(decoding(caps, shared)?, pick.clone(), format, Arc::clone(shared));
     let feeder = Arc::new(Locked::new(feeder));
     let (on_packet, on_eos) = (Arc::clone(&feeder), feeder);
     sink.set_callbacks(
@@ -528,88 +516,4 @@ fn to_frame(sample: &gst::Sample, info: gst_video::VideoInfo, shared: &Shared) -
     shared.last_pts.store(pts, Relaxed);
     let duration = buffer.duration().map(gst::ClockTime::nseconds);
     Some(Frame { pts: Pts(pts), duration, buffer, info })
-}
-
-/// Collects a group of pictures and gives the chosen ones to the decoder.
-struct Feeder {
-    input: gst_app::AppSrc,
-    chooser: Chooser,
-    format: String,
-    group: Vec<gst::Buffer>,
-    units: Vec<Unit>,
-    bytes: usize,
-    /// End of the latest picture.
-    end: Pts,
-    /// Something was left out since the decoder was last fed.
-    gap: bool,
-    shared: Arc<Shared>,
-}
-
-impl Feeder {
-    fn take(&mut self, sample: &gst::Sample) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if let Some(caps) = sample.caps()
-            && self.input.caps().as_deref() != Some(caps)
-        {
-            self.flush()?;
-            self.input.set_caps(Some(&caps.to_owned()));
-        }
-        let Some(packet) = sample.buffer() else { return Ok(gst::FlowSuccess::Ok) };
-        let mut buffer = packet.copy();
-        let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
-        let raw = packet.pts().or(packet.dts()).and_then(|pts| running_time(sample, pts));
-        let known = raw.and_then(|raw| self.shared.clock.lock().map(0, raw, length));
-        // A picture without a time follows the one before.
-        let pts = match (raw, known) {
-            (_, Some(pts)) => pts,
-            (None, None) => self.end,
-            (Some(_), None) => return Ok(gst::FlowSuccess::Ok),
-        };
-        let key = !packet.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if key && !self.units.is_empty() {
-            self.flush()?;
-        }
-        let reference = packet.map_readable().is_ok_and(|data| is_reference(&self.format, &data));
-        let meta = buffer.make_mut();
-        meta.set_pts(gst::ClockTime::from_nseconds(pts.0));
-        meta.set_dts(None);
-        self.bytes += buffer.size();
-        self.units.push(Unit { pts, key, reference });
-        self.group.push(buffer);
-        self.end = self.end.max(Pts(pts.0.saturating_add(length)));
-        self.shared.coded.fetch_add(1, Relaxed);
-        self.shared.reached.fetch_max(self.end.0, Relaxed);
-        let full = self.bytes > GROUP_BYTES || self.units.len() >= GROUP_UNITS;
-        if full || self.chooser.takes_all() {
-            self.flush()?;
-        }
-        Ok(gst::FlowSuccess::Ok)
-    }
-
-    /// Chooses from the group that is held.
-    fn flush(&mut self) -> Result<(), gst::FlowError> {
-        let fates = self.chooser.choose(&self.units, self.end);
-        self.bytes = 0;
-        if let Some(wanted) = &self.shared.wanted {
-            let chosen = self.units.iter().zip(&fates).filter(|(_, f)| **f == Fate::Wanted);
-            wanted.lock().extend(chosen.map(|(unit, _)| unit.pts.0));
-        }
-        self.units.clear();
-        for (mut buffer, fate) in self.group.drain(..).zip(fates) {
-            if fate == Fate::Skipped {
-                self.gap = true;
-                continue;
-            }
-            if std::mem::take(&mut self.gap) {
-                buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
-            }
-            self.input.push_buffer(buffer)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        // What is refused has failed elsewhere.
-        let _ = self.flush();
-        let _ = self.input.end_of_stream();
-    }
 }
