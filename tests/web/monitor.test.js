@@ -255,6 +255,7 @@ test("a locked monitor asks for the token and then shows everything", { skip: RE
   await page.locator("[role=alert]", { hasText: "not the token" }).waitFor();
   await page.fill("#token", "correct-horse-battery");
   await page.keyboard.press("Enter");
+  await page.locator(".tile", { hasText: "studio" }).click();
   await isLive(page);
   await page.locator("#logout button").click();
   await page.waitForURL("**/login");
