@@ -46,12 +46,32 @@ fn short() -> Vec<Part> {
 }
 
 /// A profile for recordings of a few minutes.
-const BRISK: &str = "[durations.show]\nmedian_s = 60.0\nsigma = 0.8\nmin_s = 10.0\n[durations.commercial]\nmedian_s = 50.0\nsigma = 0.6\nmin_s = 8.0\n";
+const BRISK: &str = "[durations.show]
+median_s = 60.0
+sigma = 0.8
+min_s = 10.0
+[durations.commercial]
+median_s = 50.0
+sigma = 0.6
+min_s = 8.0
+";
+
+/// The same for recordings of a minute, in which each second counts for more.
+const SHORT: &str = "[evidence]\nweight = 0.1\n";
+
+fn profile(dir: &Dir, text: &str) -> String {
+    let path = dir.path("profile.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
 
 fn brisk(dir: &Dir) -> String {
-    let path = dir.path("brisk.toml");
-    std::fs::write(&path, BRISK).unwrap();
-    path.to_str().unwrap().to_owned()
+    profile(dir, BRISK)
+}
+
+/// The profile for [`short`].
+fn short_profile(dir: &Dir) -> String {
+    profile(dir, &[SHORT, BRISK].concat())
 }
 
 #[test]
@@ -147,7 +167,7 @@ fn black_and_silence_are_where_ffmpeg_finds_them() {
 #[test]
 fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
     let dir = Dir::new();
-    let profile = brisk(&dir);
+    let profile = short_profile(&dir);
     let plain = splice(&dir, "plain.ts", &short(), "", H264);
     let truth = breaks(&scanned(&plain, &["--profile", &profile]));
     let [(start, end)] = truth[..] else { panic!("{truth:?}") };
@@ -194,7 +214,7 @@ fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
 #[test]
 fn results_are_written_once_and_the_rest_is_scanned_later() {
     let dir = Dir::new();
-    let profile = brisk(&dir);
+    let profile = short_profile(&dir);
     let folder = dir.path("out");
     let input = splice(&dir, "a.mp4", &short(), "", "-c:v libx264 -preset ultrafast -c:a aac");
     std::fs::create_dir(dir.path("pages")).unwrap();
@@ -244,7 +264,7 @@ fn results_are_written_once_and_the_rest_is_scanned_later() {
 #[test]
 fn a_classifier_that_looks_at_a_logo_is_found_out() {
     let dir = Dir::new();
-    let profile = brisk(&dir);
+    let profile = short_profile(&dir);
     // A green logo in the corner throughout.
     let logo = "drawbox=x=270:y=0:w=50:h=36:color=green:t=fill";
     let input = splice(&dir, "logo.mp4", &short(), logo, "-c:v libx264 -preset ultrafast -c:a aac");
@@ -314,7 +334,7 @@ fn what_cannot_be_scanned_gets_one_sentence() {
 #[test]
 fn a_damaged_transport_stream_is_scanned_as_far_as_it_goes() {
     let dir = Dir::new();
-    let profile = brisk(&dir);
+    let profile = short_profile(&dir);
     let whole = splice(&dir, "whole.ts", &short(), "", H264);
     let mut bytes = std::fs::read(&whole).unwrap();
     // Noise over one packet in a hundred.

@@ -212,7 +212,7 @@ fn streams_are_added_and_removed_while_others_run() {
     let two = server.wait_for("two", "running");
     let address = two["rtsp"][0].as_str().unwrap().to_owned();
     play(&address, SMALL, 3);
-    let again = server.ask("POST", "/api/v1/streams", r#"{"name": "two", "source": "test"}"#);
+    let again = server.ask("POST", "/api/v1/streams", r#"{"name": "two", "source": "test:"}"#);
     assert_eq!(again.0, 409, "{}", text(&again.1));
     let file = server.ask("POST", "/api/v1/streams", r#"{"name": "f", "source": "Cargo.toml"}"#);
     assert!((400..500).contains(&file.0), "{}", text(&file.1));
