@@ -368,6 +368,10 @@ fn add_pictures(
     queue.set_property("max-size-time", 0u64);
     queue.set_property("max-size-bytes", COMPRESSED_BYTES);
     let parser = parser_for(caps);
+    // A decoder that starts in the middle needs the parameter sets there, too.
+    if let Some(parser) = parser.as_ref().filter(|p| p.has_property("config-interval")) {
+        parser.set_property("config-interval", -1i32);
+    }
     let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
     sink.set_property("enable-last-sample", false);
     let format = caps.structure(0).map_or_else(String::new, |s| s.name().to_string());
