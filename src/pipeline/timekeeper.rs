@@ -2,13 +2,14 @@
 //! written when it has ended. Fed by the compositor; must not know what the
 //! files look like.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use super::timeline_files::{TimelineFiles, TimelinePlan};
-use crate::annotation::Annotation;
+use crate::annotation::{Annotation, HeadResult};
 use crate::frame::Pts;
 use crate::media::{Container, Frame};
 use crate::model::Head;
@@ -44,11 +45,7 @@ impl Timekeeper {
             check_break(&plan, &chosen)?;
         }
         let track = |head: &&Head| {
-            let mut labels = head.labels.clone();
-            if let [only] = &head.labels[..] {
-                labels.push(format!("not {only}").into());
-            }
-            let segmenter = Segmenter::new(&head.name, &labels, &profile);
+            let segmenter = Segmenter::new(&head.name, &segment_labels(head), &profile);
             Track { head: Arc::clone(&head.name), segmenter }
         };
         let tracks = chosen.iter().map(track).collect();
@@ -70,10 +67,7 @@ impl Timekeeper {
             }
             let answer = annotation.heads.iter().find(|h| h.head == track.head);
             if let Some(answer) = answer {
-                match answer.probabilities[..] {
-                    [p] => track.segmenter.observe(pts, starts_shot, &[p, 1.0 - p]),
-                    ref all => track.segmenter.observe(pts, starts_shot, all),
-                }
+                track.segmenter.observe(pts, starts_shot, &evidence(answer));
             }
         }
     }
@@ -99,6 +93,24 @@ impl Timekeeper {
         let beside = files.write(&segments, end, end);
         let inside = files.finish_output(output, container, &segments, end, self.first);
         (files.paths(), beside.and(inside))
+    }
+}
+
+/// What segments of a head may be called: its labels, and of a head with only
+/// one the absence of that.
+pub(super) fn segment_labels(head: &Head) -> Vec<Arc<str>> {
+    let mut labels = head.labels.clone();
+    if let [only] = &head.labels[..] {
+        labels.push(format!("not {only}").into());
+    }
+    labels
+}
+
+/// The probabilities of [`segment_labels`] in an answer.
+pub(super) fn evidence(answer: &HeadResult) -> Cow<'_, [f32]> {
+    match answer.probabilities[..] {
+        [p] => Cow::Owned(vec![p, 1.0 - p]),
+        ref all => Cow::Borrowed(all),
     }
 }
 

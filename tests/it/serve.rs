@@ -258,8 +258,16 @@ fn a_recording_is_whole_when_the_server_is_told_to_end() {
         assert_bars(&pictures[0], "recording");
     }
     let events = std::fs::read_to_string(dir.path("events.jsonl")).unwrap();
-    let first: serde_json::Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
-    assert_eq!(first["type"], "analysis");
+    let lines: Vec<serde_json::Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["type"], "analysis");
+    // Segments that were told of have ended for certain.
+    let certain = |edge: &str| -> Vec<u64> {
+        let boundaries = lines.iter().filter(|l| l["type"] == "boundary" && l["edge"] == edge);
+        boundaries.filter(|l| l["state"] == "final").map(|l| l["id"].as_u64().unwrap()).collect()
+    };
+    assert!(!certain("start").is_empty());
+    assert_eq!(certain("start"), certain("end"));
 }
 
 #[test]

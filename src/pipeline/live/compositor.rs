@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
 
+use super::boundaries::Boundaries;
 use super::changes::Album;
 use super::desk::{Answer, Place};
 use super::stream::{Controls, Latest, Stream};
@@ -57,6 +58,7 @@ pub(super) struct Compositor {
     place: Place,
     album: Album,
     events: Option<std::fs::File>,
+    boundaries: Option<Boundaries>,
     pairing: LivePairing,
     detector: ShotDetector,
     sampler: Sampler,
@@ -84,6 +86,7 @@ impl Compositor {
         place: Place,
         album: Album,
         events: Option<std::fs::File>,
+        boundaries: Option<Boundaries>,
     ) -> Self {
         let now = Instant::now();
         let controls = stream.controls();
@@ -96,6 +99,7 @@ impl Compositor {
             place,
             album,
             events,
+            boundaries,
             pairing: LivePairing::new(max_age),
             detector: ShotDetector::default(),
             painter: None,
@@ -153,6 +157,9 @@ impl Compositor {
                 std::thread::sleep(TICK);
             }
         }
+        if let Some(boundaries) = self.boundaries.take() {
+            self.tell(&boundaries.finish());
+        }
         self.output = None;
         self.stream.video.end();
     }
@@ -169,18 +176,24 @@ impl Compositor {
     fn learn(&mut self, answer: Answer) {
         let annotation = Arc::clone(&answer.annotation);
         let size = answer.frame.size();
-        if let Ok(lines) = events::annotation_lines(&annotation, size) {
-            for line in &lines {
-                self.stream.events.push(line);
-            }
-            self.write_events(&lines);
+        let mut lines = events::annotation_lines(&annotation, size).unwrap_or_default();
+        if let Some(boundaries) = &mut self.boundaries {
+            lines.extend(boundaries.take(&annotation));
         }
+        self.tell(&lines);
         *self.stream.annotation.lock() = Some(Arc::clone(&annotation));
         self.pairing.push_annotation(annotation);
         self.album.note(&self.stream, answer);
     }
 
-    fn write_events(&mut self, lines: &[String]) {
+    /// Tells whoever listens, and the events file.
+    fn tell(&mut self, lines: &[String]) {
+        for line in lines {
+            self.stream.events.push(line);
+        }
+        if lines.is_empty() {
+            return;
+        }
         let Some(file) = &mut self.events else { return };
         if let Err(error) = file.write_all((lines.join("\n") + "\n").as_bytes()) {
             let name = &self.stream.name;

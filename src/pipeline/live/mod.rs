@@ -14,6 +14,7 @@
 //! flag: the watcher closes the source, the compositor the encoder.
 
 mod backoff;
+mod boundaries;
 mod changes;
 mod compositor;
 mod desk;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::bounded;
 
+use self::boundaries::Boundaries;
 use self::changes::Album;
 use self::compositor::{Compositor, Inlet};
 use self::desk::{Desk, DeskAnalyst, Load};
@@ -372,8 +374,9 @@ impl Live {
         let inlet = Inlet { frames: from_source, sound: sound_from_source, answers: from_analyst };
         let place = self.desk.sit(&stream, answers);
         let (album, common) = (self.album.clone(), Arc::clone(&self.config));
-        let compositor =
-            Compositor::new(Arc::clone(&stream), Arc::clone(&common), place, album, events);
+        let boundaries = self.heads.first().map(Boundaries::new).transpose()?;
+        let (own, config) = (Arc::clone(&stream), Arc::clone(&common));
+        let compositor = Compositor::new(own, config, place, album, events, boundaries);
         let watched = Arc::clone(&stream);
         let threads = vec![
             spawn("compositor", move || compositor.run(&inlet))?,
