@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use anyhow::{Context, anyhow, bail};
 
+use super::look::Look;
 use super::progress::{Display, clock};
 use super::timeline_args::TimelineArgs;
 use super::{Failure, json_result, result, talk};
@@ -65,18 +66,8 @@ pub(super) struct Args {
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
-    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
-    #[arg(long)]
-    style: Option<String>,
-    /// Opacity of full heat, 0 to 1 [default: 0.45]
-    #[arg(long)]
-    opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
-    #[arg(long)]
-    colormap: Option<String>,
-    /// How much text is drawn: full, compact or off
-    #[arg(long)]
-    hud: Option<String>,
+    #[command(flatten)]
+    look: Look,
     /// Threads of the classifier [default: 1]
     #[arg(long)]
     threads: Option<usize>,
@@ -164,10 +155,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         set(key, Some(layout.clone()));
     }
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
-    set("overlay.style", args.style.clone());
-    set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));
-    set("overlay.colormap", args.colormap.clone());
-    set("overlay.hud", args.hud.clone());
+    sets.extend(args.look.settings());
     let config = Config::load(text.as_deref(), &sets);
     config.map_err(|e| match &args.config {
         Some(path) => anyhow!(e).context(path.display().to_string()),

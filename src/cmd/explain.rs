@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::faithful::Faithful;
+use super::look::Look;
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
 use crate::explain::{ClassChoice, Method, MethodChoice, Methods, Seed, choose, choose_index};
@@ -26,7 +27,7 @@ pub(super) struct Args {
     pub(super) output: Option<PathBuf>,
     /// Instead of pictures an input tensor, prepared as the network wants it: a
     /// NumPy file of float32, [N,3,H,W] or [N,H,W,3]
-    #[arg(long, value_name = "NPY", conflicts_with = "faithfulness")]
+    #[arg(long, value_name = "NPY", conflicts_with_all = ["faithfulness", "style", "opacity", "colormap", "hud"])]
     tensor: Option<PathBuf>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
@@ -72,38 +73,6 @@ pub(super) struct Args {
     /// Print the findings as one JSON object
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// How a picture is painted.
-#[derive(Debug, clap::Args)]
-pub(super) struct Look {
-    /// How heat is shown: heatmap, shade, blur, contour or off [default: heatmap]
-    #[arg(long, conflicts_with = "tensor")]
-    style: Option<String>,
-    /// Opacity of full heat, 0 to 1 [default: 0.45, on a contact sheet 0.65]
-    #[arg(long, conflicts_with = "tensor")]
-    opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet, grey, orange, blue, green or purple
-    #[arg(long, conflicts_with = "tensor")]
-    colormap: Option<String>,
-    /// How much text is drawn: full, compact or off
-    #[arg(long, conflicts_with = "tensor")]
-    hud: Option<String>,
-}
-
-impl Look {
-    pub(super) const fn is_opacity_given(&self) -> bool {
-        self.opacity.is_some()
-    }
-
-    /// The settings that stand for it.
-    pub(super) fn settings(&self) -> Vec<String> {
-        let style = self.style.as_ref().map(|name| format!("overlay.style={name}"));
-        let opacity = self.opacity.map(|n| format!("overlay.opacity={n:?}"));
-        let colormap = self.colormap.as_ref().map(|name| format!("overlay.colormap={name}"));
-        let hud = self.hud.as_ref().map(|mode| format!("overlay.hud={mode}"));
-        [style, opacity, colormap, hud].into_iter().flatten().collect()
-    }
 }
 
 pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {

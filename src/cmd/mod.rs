@@ -9,6 +9,7 @@ mod explain;
 mod explain_pictures;
 mod faithful;
 mod learn;
+mod look;
 mod model;
 mod progress;
 mod scan;

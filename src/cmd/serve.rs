@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 
 use super::annotate::stop_on_signal;
+use super::look::Look;
 use super::{Failure, result, talk};
 use crate::config::{Config, RecordFormat, SourceKind, SourceUri, StreamConfig, Transport};
 use crate::pipeline;
@@ -66,18 +67,8 @@ pub(super) struct Args {
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
-    /// How heat is shown: heatmap or off
-    #[arg(long)]
-    style: Option<String>,
-    /// Opacity of full heat, 0 to 1 [default: 0.45]
-    #[arg(long)]
-    opacity: Option<f64>,
-    /// Colours of heat: inferno, viridis, turbo, jet or grey
-    #[arg(long)]
-    colormap: Option<String>,
-    /// How much text is drawn: full, compact or off
-    #[arg(long)]
-    hud: Option<String>,
+    #[command(flatten)]
+    look: Look,
     /// Threads of the classifier [default: 1]
     #[arg(long)]
     threads: Option<usize>,
@@ -129,10 +120,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("explain.class", args.class.clone());
     set("explain.method", args.method.clone());
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
-    set("overlay.style", args.style.clone());
-    set("overlay.opacity", args.opacity.map(|n| format!("{n:?}")));
-    set("overlay.colormap", args.colormap.clone());
-    set("overlay.hud", args.hud.clone());
+    sets.extend(args.look.settings());
     let config = Config::load(text.transpose()?.as_deref(), &sets);
     let mut config = config.map_err(|e| match file {
         Some(path) => anyhow!(e).context(path.display().to_string()),

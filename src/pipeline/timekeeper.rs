@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::timeline_files::{TimelineFiles, TimelinePlan};
-use crate::annotation::{Annotation, HeadResult};
+use crate::annotation::Annotation;
 use crate::frame::Pts;
 use crate::media::{Container, Frame};
 use crate::model::Head;
@@ -67,7 +67,7 @@ impl Timekeeper {
             }
             let answer = annotation.heads.iter().find(|h| h.head == track.head);
             if let Some(answer) = answer {
-                track.segmenter.observe(pts, starts_shot, &evidence(answer));
+                track.segmenter.observe(pts, starts_shot, &evidence(&answer.probabilities));
             }
         }
     }
@@ -106,9 +106,9 @@ pub(super) fn segment_labels(head: &Head) -> Vec<Arc<str>> {
     labels
 }
 
-/// The probabilities of [`segment_labels`] in an answer.
-pub(super) fn evidence(answer: &HeadResult) -> Cow<'_, [f32]> {
-    match answer.probabilities[..] {
+/// The probabilities of [`segment_labels`], from those of the head's labels.
+pub(super) fn evidence(probabilities: &[f32]) -> Cow<'_, [f32]> {
+    match *probabilities {
         [p] => Cow::Owned(vec![p, 1.0 - p]),
         ref all => Cow::Borrowed(all),
     }

@@ -52,7 +52,7 @@ impl Boundaries {
             self.segmenter.cue(Cue { kind: CueKind::ShotCut, start: pts, end: pts });
         }
         if let Some(answer) = annotation.heads.iter().find(|answer| answer.head == self.head) {
-            self.segmenter.observe(pts, starts_shot, &evidence(answer));
+            self.segmenter.observe(pts, starts_shot, &evidence(&answer.probabilities));
         }
         if pts.secs_since(*self.looked.get_or_insert(pts)) < EVERY_S {
             return Vec::new();

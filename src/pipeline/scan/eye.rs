@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::timekeeper::{evidence, segment_labels};
 use crate::annotation::ActivationMap;
 use crate::explain::Focus;
 use crate::media::Frame;
@@ -60,10 +61,7 @@ impl Eye {
     ) -> Self {
         let question = |&index: &usize| {
             let head = &classifier.heads()[index];
-            let mut labels = head.labels.clone();
-            if let [only] = &head.labels[..] {
-                labels.push(format!("not {only}").into());
-            }
+            let labels = segment_labels(head);
             let full_scale = if full_scale > 0.0 { full_scale } else { head.explain_scale };
             Question { index, name: head.name.clone(), labels, full_scale }
         };
@@ -102,7 +100,7 @@ impl Eye {
         let answers: Vec<Vec<f32>> = self
             .questions
             .iter()
-            .map(|q| both(output.heads[q.index].probabilities.clone()))
+            .map(|q| evidence(&output.heads[q.index].probabilities).into_owned())
             .collect();
         if let Some(focus) = self.focus.as_mut().filter(|_| counts) {
             let (_, shrinker) = self.mean.get_or_insert_with(|| {
@@ -135,7 +133,7 @@ impl Eye {
         let asked: &[Wanted] = if explained { &[wanted] } else { &[] };
         let output = self.classifier.run(&input, asked).ok()?;
         let probability =
-            both(output.heads[q.index].probabilities.clone()).get(label).copied().unwrap_or(0.0);
+            evidence(&output.heads[q.index].probabilities).get(label).copied().unwrap_or(0.0);
         let picture = frame.with_picture(|p| still(p, STILL_PX)).ok()?;
         let heat = output
             .map(wanted)
@@ -166,14 +164,6 @@ impl Eye {
     pub(super) fn why_no_heat(&self, question: usize) -> Option<String> {
         self.classifier.why_no_map(self.questions[question].index).map(ToString::to_string)
     }
-}
-
-/// One probability alone gets that of its absence beside it.
-fn both(mut probabilities: Vec<f32>) -> Vec<f32> {
-    if let [p] = probabilities[..] {
-        probabilities.push(1.0 - p);
-    }
-    probabilities
 }
 
 /// The size of square pixels with the longer side `longest`.
