@@ -5,7 +5,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::Error;
+use super::{Error, captions};
 
 /// An element Heatcast uses, what for, and the Debian package that has it.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +160,10 @@ pub(super) fn parser_for(caps: &gst::Caps) -> Option<gst::Element> {
 
 /// The video decoder for an elementary stream.
 pub(super) fn video_decoder_for(caps: &gst::Caps) -> Option<gst::Element> {
-    best(gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO, caps)
+    let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
+    let decoder = best(kind, caps)?;
+    captions::leave_to(&decoder);
+    Some(decoder)
 }
 
 /// The audio decoder for an elementary stream.

@@ -3,6 +3,7 @@
 //!
 //! `pipeline` drives it; nothing here knows classifiers, maps or labels.
 
+mod captions;
 mod elements;
 mod feeder;
 mod frame;
@@ -12,6 +13,7 @@ mod loudness;
 mod output;
 mod skim;
 mod source;
+mod tags;
 mod track;
 mod ts_times;
 
@@ -25,6 +27,7 @@ pub use live::*;
 pub use output::{Container, Encoder, Output, OutputEvent, OutputHandle};
 pub use skim::{Frames, Levels, Skim, SkimOptions};
 pub use source::{Source, SourceEvent, SourceOptions};
+pub use tags::Tags;
 pub use track::{Track, TrackFate};
 
 /// What can go wrong between a file and its frames, or frames and their file.

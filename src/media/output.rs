@@ -19,7 +19,7 @@ use gstreamer_video::prelude::*;
 
 use super::elements::{add_chain, make, packet_source};
 use super::track::Track;
-use super::{Error, Frame, patience};
+use super::{Error, Frame, Tags, captions, patience, tags};
 use crate::frame::{PictureMut, PlaneMut, Size};
 
 /// Painted frames that may wait for the encoder.
@@ -137,8 +137,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Starts writing to `path`, with the picture format of `first` and those
-    /// of `tracks` that have something to say.
+    /// Starts writing to `path`, with the picture format of `first`, those of
+    /// `tracks` that have something to say, and what was `said` of them.
     ///
     /// # Errors
     /// When an element is missing or the file cannot be created.
@@ -148,6 +148,7 @@ impl Output {
         encoder: &Encoder,
         first: &Frame,
         tracks: &[Arc<Track>],
+        said: &Tags,
         is_ahead: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Result<Self, Error> {
         let pictures = if encoder.side_by_side { 2 } else { 1 };
@@ -179,6 +180,11 @@ impl Output {
         let counters = Arc::new(Counters::default());
         count_encoded(&parse, container, &counters);
 
+        tags::say(&source, &said.video);
+        if container == Container::Mp4 {
+            // matroskamux 1.22 puts every text of more than one word in quotes.
+            tags::say_of_recording(&mux, &said.recording);
+        }
         let mut inputs = Vec::new();
         for track in tracks {
             let Some(caps) = track.first_caps() else { continue };
@@ -186,6 +192,7 @@ impl Output {
             let element = input.clone().upcast::<gst::Element>();
             pipeline.add(&element).map_err(|e| Error::pipeline("adding elements", e))?;
             link_to_mux(&element, &mux, &caps)?;
+            tags::say(&element, &track.tags);
             inputs.push((Arc::clone(track), input));
         }
         pipeline
@@ -303,7 +310,7 @@ pub(super) fn painted(
         let source = Frame { pts, duration, buffer, info: own };
         buffer = pool.acquire_buffer(None).map_err(|e| Error::pipeline("allocating a frame", e))?;
         let target = buffer.make_mut();
-        carry_metas(&source.buffer, target);
+        captions::carry(&source.buffer, target);
         source.with_picture(|source| {
             with_picture_mut(target, info, |whole| {
                 let width = whole.size.width / pictures as usize;
@@ -323,6 +330,7 @@ pub(super) fn painted(
         })??;
     }
     let target = buffer.make_mut();
+    captions::fit(target);
     target.unset_flags(!gst::BufferFlags::TAG_MEMORY);
     target.set_dts(None);
     target.set_pts(gst::ClockTime::from_nseconds(pts.0));
@@ -440,16 +448,6 @@ fn count_encoded(parse: &gst::Element, container: Container, counters: &Arc<Coun
         counters.encoded.fetch_add(1, Relaxed);
         gst::PadProbeReturn::Ok
     });
-}
-
-/// Captions and bars belong to the picture and go where it goes.
-fn carry_metas(from: &gst::BufferRef, to: &mut gst::BufferRef) {
-    for caption in from.iter_meta::<gst_video::VideoCaptionMeta>() {
-        gst_video::VideoCaptionMeta::add(to, caption.caption_type(), caption.data());
-    }
-    for afd in from.iter_meta::<gst_video::VideoAFDMeta>() {
-        gst_video::VideoAFDMeta::add(to, afd.field(), afd.spec(), afd.afd());
-    }
 }
 
 /// Moves the packets of one track to the multiplexer.

@@ -22,7 +22,7 @@ use gstreamer_video as gst_video;
 use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
 use super::track::Track;
 use super::ts_times::TsTimes;
-use super::{Container, Error, Frame, patience};
+use super::{Container, Error, Frame, Tags, patience, tags};
 use crate::clock::MediaClock;
 use crate::frame::Size;
 use crate::sync_cell::Locked;
@@ -65,6 +65,7 @@ pub(super) struct Shared {
     pub(super) video_is_ahead: AtomicBool,
     frames: Locked<Option<Sender<Frame>>>,
     tracks: Locked<Vec<Arc<Track>>>,
+    tags: Tags,
     has_video: AtomicBool,
     left_out: Locked<Vec<String>>,
     failure: Locked<Option<Error>>,
@@ -109,6 +110,7 @@ impl Source {
             video_is_ahead: AtomicBool::new(false),
             frames: Locked::new(Some(sender)),
             tracks: Locked::default(),
+            tags: Tags::default(),
             has_video: AtomicBool::new(false),
             left_out: Locked::default(),
             failure: Locked::default(),
@@ -196,6 +198,11 @@ impl Source {
     /// Every other track found so far.
     pub fn tracks(&self) -> Vec<Arc<Track>> {
         self.shared.tracks.lock().clone()
+    }
+
+    /// What the container says of the recording, as far as it has been read.
+    pub fn tags(&self) -> Tags {
+        self.shared.tags.clone()
     }
 
     /// Tracks that will not reach the output, each with the reason.
@@ -410,6 +417,7 @@ fn add_track(
     drop(tracks);
     let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
     sink.set_property("enable-last-sample", false);
+    tags::collect(sink.upcast_ref(), &track.tags, &shared.tags.recording);
     let (on_packet, on_eos) = (Arc::clone(&track), track);
     let shared = Arc::clone(shared);
     sink.set_callbacks(
@@ -439,6 +447,7 @@ fn add_video_branch(
     queue.set_property("max-size-buffers", 0u32);
     queue.set_property("max-size-time", 0u64);
     queue.set_property("max-size-bytes", COMPRESSED_BYTES);
+    tags::collect(&queue, &shared.tags.video, &shared.tags.recording);
     let ahead = Arc::clone(shared);
     queue.connect("overrun", false, move |_| {
         ahead.video_is_ahead.store(true, Relaxed);

@@ -16,7 +16,7 @@ use gstreamer_app as gst_app;
 
 use super::elements::{add_chain, audio_decoder_for, codec_name, make, packet_source, parser_for};
 use super::source::running_time;
-use super::{Container, Error};
+use super::{Container, Error, tags};
 use crate::clock::MediaClock;
 use crate::sync_cell::Locked;
 
@@ -48,6 +48,8 @@ pub struct Track {
     /// True for sound.
     pub is_audio: bool,
     container: Container,
+    /// Its language and title.
+    pub(super) tags: Arc<Locked<gst::TagList>>,
     chain: Locked<Option<Chain>>,
     ended: Locked<bool>,
     ready: Receiver<gst::Sample>,
@@ -108,6 +110,7 @@ impl Track {
             name,
             is_audio,
             container,
+            tags: tags::empty(),
             chain: Locked::default(),
             ended: Locked::new(false),
             ready: receiver,

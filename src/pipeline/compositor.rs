@@ -177,9 +177,10 @@ impl Compositor {
         }
         let encoder = encoder(config, first);
         let ahead = Arc::clone(source);
-        let output = Output::start(path, *container, &encoder, first, &tracks, move || {
-            ahead.video_is_ahead()
-        })?;
+        let output =
+            Output::start(path, *container, &encoder, first, &tracks, &source.tags(), move || {
+                ahead.video_is_ahead()
+            })?;
         let _ = self.watch.output.set(output.handle());
         self.output = Some(output);
         let style = config.overlay.look(self.job.classes);

@@ -12,6 +12,7 @@ mod annotate;
 mod bad_input;
 mod bad_models;
 mod bad_pictures;
+mod carried;
 mod common;
 mod eval;
 mod explain;
