@@ -4,6 +4,7 @@ whether anything grew or stood still.
 
     make soak MINUTES=30
     python3 benches/soak.py --minutes 5 --heatcast target/debug/heatcast
+    python3 benches/soak.py --minutes 6 --failures 18   # many of them
 
 Two camera processes (the program itself, looping a clip and a test pattern) are
 killed, frozen and started again at random; players join, are frozen and leave;
@@ -142,6 +143,7 @@ def main():
     parser.add_argument("--heatcast", default="target/release/heatcast")
     parser.add_argument("--streams", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--failures", type=float, default=2.4, metavar="N", help="of each source a minute")
     parser.add_argument("--calm", action="store_true", help="no failing sources, no clients")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
@@ -188,7 +190,7 @@ def main():
         while time.time() < end:
             for camera in cameras:
                 camera.tend()
-                if not args.calm and not camera.back_at and random.random() < 0.004:
+                if not args.calm and not camera.back_at and random.random() < args.failures / 600:
                     camera.fail()
                     failures += 1
             players = [player for player in players if player.tend()]
