@@ -38,8 +38,10 @@ ENV GST_REGISTRY=/opt/heatcast/gstreamer.registry
 RUN heatcast doctor && chmod a+r "$GST_REGISTRY"
 # Users that the image does not know have no home to keep caches in.
 # Two arenas: live streams start and end many threads, and an arena for each
-# keeps memory that nobody uses.
-ENV GST_REGISTRY_UPDATE=no HOME=/tmp MALLOC_ARENA_MAX=2
+# keeps memory that nobody uses. What is as large as a picture goes back to the
+# system at once, so that it leaves no holes.
+ENV GST_REGISTRY_UPDATE=no HOME=/tmp MALLOC_ARENA_MAX=2 \
+    MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=1048576
 
 RUN useradd --uid 1000 --no-create-home heatcast
 USER heatcast

@@ -170,7 +170,11 @@ def main():
         for change in ["live.retry_most_s=3"] + args.set:
             command += ["--set", change]
         # As the service file and the image have it.
-        env = {"MALLOC_ARENA_MAX": "2"} | os.environ
+        env = {
+            "MALLOC_ARENA_MAX": "2",
+            "MALLOC_MMAP_THRESHOLD_": "1048576",
+            "MALLOC_TRIM_THRESHOLD_": "1048576",
+        } | os.environ
         annotator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=env)
         begun = time.time()
         while True:
