@@ -73,6 +73,12 @@ impl MediaClock {
         u64::try_from(raw + self.epochs[epoch].offset).ok().map(Pts)
     }
 
+    /// What was added to the newest raw time of track `lane`, nanoseconds.
+    pub fn lead(&self, lane: usize) -> i64 {
+        let epoch = self.lanes.get(lane).map_or(0, |lane| lane.epoch);
+        self.epochs.get(epoch).map_or(0, |epoch| epoch.offset)
+    }
+
     /// Where the repaired splices lie: from a stream time on, how many
     /// nanoseconds the raw time is ahead of the stream time. The first entry
     /// stands for the start.

@@ -25,6 +25,8 @@ pub struct LiveConfig {
     pub retry_first_ms: u32,
     /// Seconds between two attempts, at most.
     pub retry_most_s: f64,
+    /// False to take sources whose certificate cannot be trusted.
+    pub check_certificates: bool,
     /// Width of the output; 0 for that of the first picture.
     pub width_px: u32,
     /// Height of the output; 0 for that of the first picture.
@@ -53,6 +55,7 @@ impl Default for LiveConfig {
             stall_timeout_s: 5.0,
             retry_first_ms: 500,
             retry_most_s: 15.0,
+            check_certificates: true,
             width_px: 0,
             height_px: 0,
             slate_fps: 25,

@@ -28,6 +28,10 @@ const WAITING_BYTES: u64 = 32 << 20;
 /// Bit rate of converted sound, per second.
 const AAC_BITS: i32 = 192_000;
 
+/// Samples that the AAC encoder puts before the first, without saying so in its
+/// times.
+const AAC_PRIMING: u64 = 1024;
+
 /// What became of a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrackFate {
@@ -198,6 +202,12 @@ impl Track {
             gst_app::AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    let sample = match carriage {
+                        Carriage::Copy => Some(sample),
+                        Carriage::Convert => without_priming(sample),
+                    };
+                    // A packet of nothing but priming is not missed.
+                    let Some(sample) = sample else { return Ok(gst::FlowSuccess::Ok) };
                     let sender = on_packet.sender.lock().clone().ok_or(gst::FlowError::Eos)?;
                     sender.send(sample).map_err(|_| gst::FlowError::Eos)?;
                     Ok(gst::FlowSuccess::Ok)
@@ -283,6 +293,20 @@ fn carriage(caps: &gst::Caps, container: Container) -> Carriage {
 
 fn aac() -> gst::Caps {
     gst::Caps::builder("audio/mpeg").field("mpegversion", 4i32).build()
+}
+
+/// A packet of the AAC encoder at the time of the sound in it; none where that
+/// lies before the start of the stream.
+fn without_priming(mut sample: gst::Sample) -> Option<gst::Sample> {
+    let rate = sample.caps()?.structure(0)?.get::<i32>("rate").ok()?;
+    let mut buffer = sample.buffer_owned()?;
+    let priming = AAC_PRIMING * 1_000_000_000 / u64::try_from(rate).ok().filter(|r| *r > 0)?;
+    let pts = buffer.pts()?.checked_sub(gst::ClockTime::from_nseconds(priming))?;
+    let target = buffer.make_mut();
+    target.set_pts(pts);
+    target.set_dts(None);
+    sample.make_mut().set_buffer(Some(&buffer));
+    Some(sample)
 }
 
 /// What identifies a format, without what a parser can convert.

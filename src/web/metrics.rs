@@ -53,11 +53,14 @@ impl Collector for Figures {
 impl Figures {
     fn encode_counts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         type Count = fn(&StreamMetrics) -> u64;
-        let counts: [(&str, &str, Count); 5] = [
+        let counts: [(&str, &str, Count); 6] = [
             ("frames", "Frames that came in", |s| s.frames),
             ("analysed", "Frames that were analysed", |s| s.analysed),
             ("failed", "Frames on which the classifier failed", |s| s.failed),
-            ("reconnects", "Times the source was opened again", |s| s.reconnects),
+            ("reconnects", "Times the picture came back after it was lost", |s| s.reconnects),
+            ("reconnect_attempts", "Times it was tried to open the source again", |s| {
+                s.reconnect_attempts
+            }),
             ("clock_repairs", "Repairs of the source's clock", |s| s.clock_repairs),
         ];
         for (name, help, count) in counts {
@@ -119,7 +122,9 @@ impl Figures {
             ("explanation_age", "Age of the heat when it was last painted", |s| {
                 s.explanation_age_s
             }),
-            ("av_offset", "How far sound is behind the picture", |s| s.av_offset_s),
+            ("av_offset", "How much further sound is behind the picture than in the source", |s| {
+                s.av_offset_s
+            }),
         ];
         for (name, help, time) in times {
             let unit = Some(&Unit::Seconds);

@@ -145,7 +145,7 @@ pub struct StreamStatus {
     pub latency_ms: Option<Quantiles>,
     /// Age of the heat when it was last painted.
     pub explanation_age_ms: Option<f64>,
-    /// How far sound is behind the picture in the output.
+    /// How much further sound is behind the picture than in the source.
     pub av_offset_ms: Option<f64>,
     /// Frames that came in.
     pub frames: u64,
@@ -153,8 +153,10 @@ pub struct StreamStatus {
     pub analysed: u64,
     /// Frames that were not, by cause.
     pub skipped: BTreeMap<String, u64>,
-    /// Times the source was opened again.
+    /// Times the picture came back after it was lost.
     pub reconnects: u64,
+    /// Times it was tried to open the source again.
+    pub reconnect_attempts: u64,
     /// Name of the model.
     pub model: String,
     /// Execution provider really in use.
@@ -378,8 +380,10 @@ pub struct StreamMetrics {
     pub failed: u64,
     /// Frames that were not analysed, by cause.
     pub skipped: BTreeMap<String, u64>,
-    /// Times the source was opened again.
+    /// Times the picture came back after it was lost.
     pub reconnects: u64,
+    /// Times it was tried to open the source again.
+    pub reconnect_attempts: u64,
     /// Repairs of the source's clock.
     pub clock_repairs: u64,
     /// Added latency, decoded frame in to encoded frame out, seconds.
@@ -390,7 +394,7 @@ pub struct StreamMetrics {
     pub explanation_age_s: Option<f64>,
     /// Frames that wait, by queue.
     pub queue_depth: BTreeMap<String, u64>,
-    /// How far sound is behind the picture in the output, seconds.
+    /// How much further sound is behind the picture than in the source, seconds.
     pub av_offset_s: Option<f64>,
     /// Clients of the RTSP mounts.
     pub rtsp_clients: u64,

@@ -104,6 +104,13 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Runs a command that must succeed; its standard output.
+pub(crate) fn run_to_end(command: &mut Command) -> String {
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "{command:?}: {}", text(&out.stderr));
+    text(&out.stdout)
+}
+
 /// Runs a command that must fail with one sentence and no more.
 pub(crate) fn fails(mut command: Command, code: i32, words: &[&str]) -> Output {
     let out = command.output().unwrap();

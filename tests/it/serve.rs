@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::common::{Dir, Picture, counter_model, decode, fails, heatcast, text};
 use crate::live_server::{Server, play, player, settings};
 
-const SMALL: (usize, usize) = (640, 360);
+pub(crate) const SMALL: (usize, usize) = (640, 360);
 const PATTERN: &str = "test:smpte,640x360,25";
 
 /// Seconds of a still picture with a tone, as an MP4 file.
-fn clip(dir: &Dir) -> PathBuf {
+pub(crate) fn clip(dir: &Dir) -> PathBuf {
     dir.make(
         "clip.mp4",
         "videotestsrc pattern=smpte num-buffers=75 ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 \
@@ -25,13 +25,13 @@ fn clip(dir: &Dir) -> PathBuf {
 }
 
 /// A port that nothing listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The colour bars, away from the panel: the bars of `smpte` from left to
 /// right, at the luma of full magenta, red and blue.
-fn assert_bars(picture: &Picture, what: &str) {
+pub(crate) fn assert_bars(picture: &Picture, what: &str) {
     for (bar, luma) in [(4, 106.0), (5, 81.0), (6, 41.0)] {
         let x = SMALL.0 * (2 * bar + 1) / 14;
         for y in [20, 100, 180] {
@@ -134,7 +134,6 @@ fn a_killed_source_gives_a_slate_and_comes_back_in_another_size() {
     let camera =
         Server::start_on(["test:smpte,960x720,30"], &at, &["--name", "cam", "--hud", "off"]);
     let back = server.wait_for("n", "running");
-    assert!(back["reconnects"].as_u64() > Some(0), "{back:#}");
     assert_eq!(back["resolution"]["width"], 640, "{back:#}");
     // 4:3 in 16:9: bars at both sides.
     let picture = &play(&server.rtsp[0], SMALL, 1).pictures[0];
@@ -153,6 +152,32 @@ fn a_killed_source_gives_a_slate_and_comes_back_in_another_size() {
     watching.wait().unwrap();
     let log = server.log();
     assert!(log.contains("stream n: reconnecting") && log.contains("stream n: running"), "{log}");
+}
+
+#[test]
+fn a_reconnect_is_a_return_of_the_picture_and_no_attempt() {
+    let at = format!("127.0.0.1:{}", free_port());
+    let mut camera = Server::start_on([PATTERN], &at, &["--name", "cam"]);
+    let source = format!("rtsp://{at}/cam");
+    let quick = ["--set", "live.retry_first_ms=100", "--set", "live.retry_most_s=0.3"];
+    let server = Server::start([&source], &[&["--name", "n"], &quick[..]].concat());
+    let count = |stream: &serde_json::Value, key: &str| stream[key].as_u64().unwrap();
+    for returns in 0..3 {
+        let here = server.wait_for("n", "running");
+        assert_eq!(count(&here, "reconnects"), returns, "{here:#}");
+        camera.kill();
+        let tried = count(&here, "reconnect_attempts");
+        let away = server.wait("n", "tried three times in vain", |s| {
+            count(s, "reconnect_attempts") >= tried + 3
+        });
+        assert_eq!(away["state"], "reconnecting", "{away:#}");
+        assert_eq!(count(&away, "reconnects"), returns, "{away:#}");
+        camera = Server::start_on([PATTERN], &at, &["--name", "cam"]);
+    }
+    server.wait("n", "back for the third time", |s| count(s, "reconnects") == 3);
+    let (_, metrics) = server.ask("GET", "/metrics", "");
+    let metrics = text(&metrics);
+    assert!(metrics.contains("heatcast_reconnects_total{stream=\"n\"} 3\n"), "{metrics}");
 }
 
 #[test]
@@ -285,10 +310,14 @@ fn with_a_token_nobody_plays_without_it() {
     let (plays, said) =
         tried(&address.replace("rtsp://", "rtsp://heatcast:correct-horse-battery@"));
     assert!(plays, "{said}");
-    // A source that asks for a password says so.
-    let viewer = Server::start([address], &["--name", "v"]);
-    let detail = viewer.wait("v", "refused", |s| s["detail"].is_string());
-    assert!(detail["detail"].as_str().unwrap().contains("401"), "{detail:#}");
+    // A source that asks for a password says so, also where a wrong one was given.
+    let wrong = address.replace("rtsp://", "rtsp://heatcast:wrong-password@");
+    let viewer = Server::start([address, &wrong], &["--name", "none", "--name", "wrong"]);
+    for name in ["none", "wrong"] {
+        let status = viewer.wait(name, "refused", |s| s["detail"].is_string());
+        let detail = status["detail"].as_str().unwrap();
+        assert!(detail.contains("401") && !detail.contains("wrong-password"), "{detail}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::super::output::{even_info, painted, picture_pool};
 use super::super::source::{capsfilter, running_time};
 use super::super::{Error, Frame, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Unit};
-use super::source::Sound;
+use super::sound::Sound;
 use super::video::PictureFormat;
 use crate::frame::{PictureMut, Pts};
 use crate::sync_cell::Locked;

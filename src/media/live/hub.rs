@@ -57,9 +57,6 @@ pub struct Hub {
     encoders: AtomicU64,
     asked: Locked<Option<Instant>>,
     sound: Locked<Option<(gst::Caps, Instant)>>,
-    /// Stream times of the newest picture and sound, nanoseconds.
-    picture_pts: AtomicU64,
-    sound_pts: AtomicU64,
 }
 
 impl std::fmt::Debug for Hub {
@@ -113,14 +110,12 @@ impl Hub {
     }
 
     pub(super) fn picture(&self, unit: &Unit) {
-        self.picture_pts.store(unit.pts.0, Relaxed);
         for (_, tap) in self.taps() {
             tap.picture(unit, self);
         }
     }
 
     pub(super) fn sound(&self, unit: &SoundUnit) {
-        self.sound_pts.store(unit.pts.0, Relaxed);
         *self.sound.lock() = Some((unit.caps.clone(), Instant::now()));
         for (_, tap) in self.taps() {
             tap.sound(unit);
@@ -131,13 +126,5 @@ impl Hub {
     pub(super) fn sound_caps(&self) -> Option<gst::Caps> {
         let sound = self.sound.lock();
         sound.as_ref().filter(|(_, at)| at.elapsed() < SOUND_FRESH).map(|(caps, _)| caps.clone())
-    }
-
-    /// How far sound is behind the picture as they leave, in seconds; none
-    /// without sound.
-    pub fn sound_lag_s(&self) -> Option<f64> {
-        self.sound_caps()?;
-        let (picture, sound) = (self.picture_pts.load(Relaxed), self.sound_pts.load(Relaxed));
-        Some((picture as f64 - sound as f64) / 1e9)
     }
 }

@@ -15,6 +15,7 @@ mod hub;
 mod inputs;
 mod recorder;
 mod rtsp;
+mod sound;
 mod source;
 mod video;
 
@@ -23,5 +24,6 @@ pub use fragments::{Fragment, Fragmenter};
 pub use hub::Hub;
 pub use recorder::{RecordSettings, Recorder};
 pub use rtsp::{Mount, RtspServer};
-pub use source::{LiveEvent, LiveFrame, LiveOptions, LiveSource, Outlet, Sound};
+pub use sound::Sound;
+pub use source::{LiveEvent, LiveFrame, LiveOptions, LiveSource, Outlet};
 pub use video::PictureFormat;

@@ -6,7 +6,7 @@
 //! rtspsrc ─ depayloader ──────────────┐
 //! srtsrc | udpsrc | souphttpsrc |     ├─ queue ─ parser ─ decoder ─ ... ─ appsink
 //! filesrc ─ typefind ─ demultiplexer ─┘
-//!                                     └─ appsink (sound; see `track`)
+//!                                     └─ appsink (sound; see `sound`)
 //! ```
 //!
 //! Branches are built by hand, so that a fault in the sound never reaches the
@@ -14,31 +14,32 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::super::elements::{best, codec_name, demuxer_for, make};
+use super::super::elements::{best, demuxer_for, make};
 use super::super::source::{
     describe_io, is_video, kind_of, link, running_time, sentence, sink_silently, start,
 };
-use super::super::track::Track;
-use super::super::{Container, Error, Frame, patience};
-use super::hub::SoundUnit;
+use super::super::{Error, Frame, patience};
 use super::inputs::{test_pattern, udp, unreachable_because};
+use super::sound::{Pumped, Sound, add_sound};
 use super::video::{PictureFormat, add_branch};
 use crate::clock::MediaClock;
 use crate::config::{SourceKind, SourceUri, Transport};
-use crate::frame::Pts;
 use crate::sync_cell::Locked;
 
 /// How long a server may take to answer.
 const CONNECT_SECONDS: u32 = 10;
+/// What is said of a server that nobody vouches for.
+const UNTRUSTED: &str = "its certificate cannot be trusted: nobody known vouches for it, or it has \
+                         expired or is for another name; with live.check_certificates = false it \
+                         is taken all the same";
+
 /// A decoded picture and when it left the decoder.
 #[derive(Clone, Debug)]
 pub struct LiveFrame {
@@ -48,28 +49,8 @@ pub struct LiveFrame {
     pub arrived: Instant,
     /// Number of the opening it comes from.
     pub opening: u64,
-}
-
-/// A packet of sound; its time counts from the opening of the source.
-#[derive(Clone, Debug)]
-pub struct Sound {
-    pub(super) unit: SoundUnit,
-    /// Number of the opening it comes from.
-    pub opening: u64,
-}
-
-impl Sound {
-    /// Its stream time.
-    pub fn pts(&self) -> Pts {
-        self.unit.pts
-    }
-
-    /// The same packet at another moment.
-    #[must_use]
-    pub fn at(mut self, pts: Pts) -> Self {
-        self.unit.pts = pts;
-        self
-    }
+    /// Its time as the source has it, nanoseconds.
+    pub source_ns: i64,
 }
 
 /// Where pictures and sound go. The newest win: when the queue is full, the
@@ -97,6 +78,8 @@ pub struct LiveOptions {
     pub format: Option<PictureFormat>,
     /// False to leave sound out.
     pub with_sound: bool,
+    /// False to take servers whose certificate cannot be trusted.
+    pub check_certificates: bool,
     /// Number of this opening.
     pub opening: u64,
 }
@@ -110,23 +93,21 @@ pub enum LiveEvent {
     Failed(String),
 }
 
-/// The sound's track and the thread that hands its packets on.
-type Pumped = (Arc<Track>, Option<JoinHandle<()>>);
-
 /// State shared with GStreamer's threads.
 pub(super) struct Shared {
     pub(super) options: LiveOptions,
-    /// Played by the clock: files, which would be read as fast as possible.
+    /// Played by the clock: files, and segments from web servers, which would be
+    /// read as fast as they come.
     pub(super) paced: bool,
-    outlet: Outlet,
-    clock: Locked<MediaClock>,
-    closed: AtomicBool,
+    pub(super) outlet: Outlet,
+    pub(super) clock: Locked<MediaClock>,
+    pub(super) closed: AtomicBool,
     has_video: AtomicBool,
     has_sound: AtomicBool,
     frames: AtomicU64,
     last_pts: AtomicU64,
     failure: Locked<Option<Error>>,
-    track: Locked<Option<Pumped>>,
+    pub(super) track: Locked<Option<Pumped>>,
 }
 
 impl Shared {
@@ -137,9 +118,10 @@ impl Shared {
         info: gst_video::VideoInfo,
         arrived: Instant,
     ) {
-        let Some(frame) = self.frame(sample, info) else { return };
+        let Some((frame, source_ns)) = self.frame(sample, info) else { return };
         self.frames.fetch_add(1, Relaxed);
-        let mut newest = LiveFrame { frame, arrived, opening: self.options.opening };
+        let opening = self.options.opening;
+        let mut newest = LiveFrame { frame, arrived, opening, source_ns };
         while !self.closed.load(Relaxed) {
             match self.outlet.frames.try_send(newest) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,
@@ -153,7 +135,8 @@ impl Shared {
         }
     }
 
-    fn frame(&self, sample: &gst::Sample, info: gst_video::VideoInfo) -> Option<Frame> {
+    /// A picture, and its time as the source has it.
+    fn frame(&self, sample: &gst::Sample, info: gst_video::VideoInfo) -> Option<(Frame, i64)> {
         let buffer = sample.buffer_owned()?;
         let duration = buffer.duration().map(gst::ClockTime::nseconds);
         let raw = running_time(sample, buffer.pts()?)?;
@@ -163,7 +146,7 @@ impl Shared {
             pts.0 = last + 1_000_000;
         }
         self.last_pts.store(pts.0, Relaxed);
-        Some(Frame { pts, duration, buffer, info })
+        Some((Frame { pts, duration, buffer, info }, raw))
     }
 }
 
@@ -188,7 +171,7 @@ impl LiveSource {
     /// When the source cannot even be tried.
     pub fn open(uri: &SourceUri, options: LiveOptions, outlet: Outlet) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
-            paced: matches!(uri.kind, SourceKind::File(_)),
+            paced: matches!(uri.kind, SourceKind::File(_) | SourceKind::Http),
             options,
             outlet,
             clock: Locked::default(),
@@ -228,6 +211,9 @@ impl LiveSource {
             SourceKind::Srt => {
                 let srt = make("srtsrc")?;
                 srt.set_property("uri", self.uri.secret());
+                // Whoever watches over the source opens it again, and knows why; and
+                // libsrt may crash when it connects while it closes.
+                srt.set_property("auto-reconnect", false);
                 let jitter = shared.options.jitter.as_millis();
                 srt.set_property("latency", i32::try_from(jitter).unwrap_or(i32::MAX));
                 srt
@@ -235,10 +221,12 @@ impl LiveSource {
             SourceKind::Udp { host, port } => udp(host, *port)?,
             SourceKind::Rtp { host, port } => {
                 let udp = udp(host, *port)?;
+                // RFC 3551, table 5: transport streams are payload type 33.
                 let caps = gst::Caps::builder("application/x-rtp")
                     .field("media", "video")
                     .field("clock-rate", 90_000i32)
                     .field("encoding-name", "MP2T")
+                    .field("payload", 33i32)
                     .build();
                 udp.set_property("caps", &caps);
                 let jitter = make("rtpjitterbuffer")?;
@@ -253,6 +241,7 @@ impl LiveSource {
                 http.set_property("location", self.uri.secret());
                 http.set_property("timeout", CONNECT_SECONDS);
                 http.set_property("is-live", true);
+                http.set_property("ssl-strict", shared.options.check_certificates);
                 http
             }
             SourceKind::File(path) => {
@@ -295,6 +284,14 @@ impl LiveSource {
                 Transport::Udp => "udp-mcast+udp",
             },
         );
+        // Asked about certificates that cannot be trusted only.
+        let (accepts, failed) = (!options.check_certificates, Arc::downgrade(&self.shared));
+        rtsp.connect("accept-certificate", false, move |_| {
+            if !accepts && let Some(shared) = failed.upgrade() {
+                *shared.failure.lock() = Some(Error::Live(UNTRUSTED.to_owned()));
+            }
+            Some(accepts.to_value())
+        });
         Ok(rtsp)
     }
 
@@ -376,6 +373,10 @@ impl LiveSource {
             "the server wants another user or password (401)".to_owned()
         } else if says("Not Found") || error.matches(gst::ResourceError::NotFound) {
             "the server has no such stream (404); check the path".to_owned()
+        } else if self.frames() == 0 && self.uri.kind == SourceKind::Srt {
+            format!("no SRT connection ({detail}); check address, mode and passphrase")
+        } else if says("certificate") {
+            UNTRUSTED.to_owned()
         } else if self.frames() == 0
             && let Some(why) = self.uri.server().and_then(unreachable_because)
         {
@@ -499,13 +500,11 @@ fn depay(
     caps: &gst::Caps,
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
-    let codec = caps
-        .structure(0)
-        .and_then(|s| s.get::<String>("encoding-name").ok())
-        .unwrap_or_else(|| "an unnamed codec".to_owned());
+    let field = |name| caps.structure(0).and_then(|s| s.get::<String>(name).ok());
+    let media = field("media").unwrap_or_default();
     let Some(depay) = best(gst::ElementFactoryType::DEPAYLOADER, caps) else {
-        let media = caps.structure(0).and_then(|s| s.get::<String>("media").ok());
-        if media.as_deref() == Some("video") {
+        if media == "video" {
+            let codec = field("encoding-name").unwrap_or_else(|| "an unnamed codec".to_owned());
             return Err(Error::NoDecoder { codec });
         }
         return sink_silently(pipeline, pad);
@@ -513,60 +512,12 @@ fn depay(
     pipeline.add(&depay).map_err(|e| Error::pipeline("adding elements", e))?;
     link(pad, &depay)?;
     let src = depay.static_pad("src").ok_or(Error::Map)?;
-    let out = src.query_caps(None);
-    plug(pipeline, &src, &out, shared)?;
+    // What is unpacked is known with its first packet only; one payload format
+    // may hold pictures and sound (MPEG-4, RFC 3640).
+    let possible = src.query_caps(None);
+    let kind = format!("{media}/");
+    let out = possible.iter().filter(|s| s.name().starts_with(&kind)).map(ToOwned::to_owned);
+    let out: gst::Caps = out.collect();
+    plug(pipeline, &src, if out.is_empty() { &possible } else { &out }, shared)?;
     start(&[&depay])
-}
-
-/// Takes the sound out, packet by packet, unchanged where players can have it
-/// so, else as AAC.
-fn add_sound(
-    pipeline: &gst::Pipeline,
-    pad: &gst::Pad,
-    caps: &gst::Caps,
-    shared: &Arc<Shared>,
-) -> Result<(), Error> {
-    let Ok(track) = Track::plan(1, caps, pad, Container::Mp4) else {
-        tracing::info!("sound left out: {}", codec_name(caps));
-        return sink_silently(pipeline, pad);
-    };
-    let track = Arc::new(track);
-    let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).build();
-    sink.set_property("enable-last-sample", false);
-    let (on_packet, clock) = (Arc::clone(&track), Arc::clone(shared));
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                on_packet.push(&sample, &clock.clock);
-                Ok(gst::FlowSuccess::Ok)
-            })
-            .build(),
-    );
-    let sink = sink.upcast::<gst::Element>();
-    pipeline.add(&sink).map_err(|e| Error::pipeline("adding elements", e))?;
-    link(pad, &sink)?;
-    let (pumped, owner) = (Arc::clone(&track), Arc::downgrade(shared));
-    let pump = std::thread::Builder::new()
-        .name("sound".to_owned())
-        .spawn(move || {
-            while let Some(shared) = owner.upgrade().filter(|s| !s.closed.load(Relaxed)) {
-                match pumped.next(Duration::from_millis(100)) {
-                    Ok(sample) => hand_on(&sample, &shared),
-                    Err(true) => break,
-                    Err(false) => {}
-                }
-            }
-        })
-        .map_err(|e| Error::pipeline("starting a thread", e))?;
-    *shared.track.lock() = Some((track, Some(pump)));
-    start(&[&sink])
-}
-
-fn hand_on(sample: &gst::Sample, shared: &Shared) {
-    let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return };
-    let Some(pts) = buffer.pts().map(gst::ClockTime::nseconds) else { return };
-    let unit = SoundUnit { buffer, caps, pts: Pts(pts) };
-    // Nobody takes it before the first picture.
-    let _ = shared.outlet.sound.try_send(Sound { unit, opening: shared.options.opening });
 }

@@ -212,6 +212,7 @@ impl Compositor {
         if let Ok(pts) = u64::try_from(pts)
             && sound.opening == opening
         {
+            self.stream.measures.sound_sent(sound.source_ns, Pts(pts));
             encoder.push_sound(sound.at(Pts(pts)));
         }
     }
@@ -258,7 +259,7 @@ impl Compositor {
             return Ok(());
         }
         let pts = self.time(&live);
-        let LiveFrame { frame, arrived, .. } = live;
+        let LiveFrame { frame, arrived, opening, source_ns } = live;
         let frame = frame.at(pts);
         self.rate = frame.frame_rate().or(self.rate);
         self.open(&format)?;
@@ -274,11 +275,11 @@ impl Compositor {
         let begun = Instant::now();
         self.serve_clean(&format, &frame)?;
         self.paint(frame, arrived)?;
+        stream.measures.picture_sent(source_ns, pts);
         self.effort = self.effort.mul_f64(0.75) + begun.elapsed().mul_f64(0.25);
         self.last_frame = Instant::now();
-        if self.slate.take().is_some() || stream.doing().state != State::Running {
-            stream.set_doing(State::Running, None);
-        }
+        self.slate = None;
+        stream.note_picture(opening);
         Ok(())
     }
 

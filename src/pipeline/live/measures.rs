@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::frame::Pts;
 use crate::pipeline::analyst::AnalystCounters;
 use crate::sync_cell::Locked;
 use crate::web::station::{Histogram, Quantiles};
@@ -14,6 +15,11 @@ use crate::web::station::{Histogram, Quantiles};
 const WINDOW: Duration = Duration::from_secs(60);
 /// Rates are those of so long.
 const RATE_WINDOW: Duration = Duration::from_secs(3);
+/// Sound that has not been heard for so long has no offset.
+const SOUND_FRESH: Duration = Duration::from_secs(2);
+/// Nanoseconds; sound and picture of the source that are closer can be compared:
+/// beyond, one of them has passed a splice that is still before the other.
+const COMPARABLE: u64 = 1_000_000_000;
 /// Values kept for quantiles.
 const KEPT: usize = 8192;
 
@@ -33,13 +39,25 @@ pub(super) struct Measures {
     pub(super) late: AtomicU64,
     /// Pictures left out because others waited already.
     pub(super) queue: Arc<AtomicU64>,
+    /// Times the picture came back after it was lost.
     pub(super) reconnects: AtomicU64,
+    /// Times it was tried to open the source again.
+    pub(super) attempts: AtomicU64,
     pub(super) clock_repairs: AtomicU64,
     /// Age of the explanation painted last, nanoseconds, plus one; 0 for none.
     age: AtomicU64,
     latency: Locked<Latency>,
     inference: Locked<Histogram>,
     rate: Locked<VecDeque<Instant>>,
+    lip_sync: Locked<LipSync>,
+}
+
+#[derive(Debug, Default)]
+struct LipSync {
+    /// The newest picture: time as the source has it, and what was added to that.
+    picture: Option<(i64, i64)>,
+    /// How much more was added to the time of sound, nanoseconds, and when.
+    offset: Option<(i64, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +90,28 @@ impl Measures {
         while rate.front().is_some_and(|at| now - *at > RATE_WINDOW) {
             rate.pop_front();
         }
+    }
+
+    /// A picture that the source has at `source_ns` goes out at `pts`.
+    pub(super) fn picture_sent(&self, source_ns: i64, pts: Pts) {
+        self.lip_sync.lock().picture = Some((source_ns, added(source_ns, pts)));
+    }
+
+    /// Sound that the source has at `source_ns` goes out at `pts`.
+    pub(super) fn sound_sent(&self, source_ns: i64, pts: Pts) {
+        let mut lip_sync = self.lip_sync.lock();
+        if let Some((picture_ns, to_picture)) = lip_sync.picture
+            && source_ns.abs_diff(picture_ns) < COMPARABLE
+        {
+            lip_sync.offset = Some((added(source_ns, pts) - to_picture, Instant::now()));
+        }
+    }
+
+    /// How much further sound is behind the picture than in the source, seconds;
+    /// none without sound.
+    pub(super) fn av_offset_s(&self) -> Option<f64> {
+        let offset = self.lip_sync.lock().offset;
+        offset.filter(|(_, at)| at.elapsed() < SOUND_FRESH).map(|(ns, _)| ns as f64 / 1e9)
     }
 
     pub(super) fn inferred(&self, time: Duration) {
@@ -134,6 +174,11 @@ impl Measures {
     }
 }
 
+/// What was added to a time of the source to get `pts`.
+fn added(source_ns: i64, pts: Pts) -> i64 {
+    i64::try_from(pts.0).unwrap_or(i64::MAX).saturating_sub(source_ns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +193,27 @@ mod tests {
         let Quantiles { p50, p95, p99 } = measures.latency_ms().unwrap();
         assert_eq!([p50, p95, p99].map(f64::round), [50.0, 95.0, 99.0]);
         assert_eq!(measures.latency().count(), 100);
+    }
+
+    #[test]
+    fn sound_that_is_later_than_in_the_source_has_a_positive_offset() {
+        const MS: i64 = 1_000_000;
+        let pts = |ms: u64| Pts(ms * 1_000_000);
+        let measures = Measures::default();
+        measures.sound_sent(100 * MS, pts(5100));
+        assert_eq!(measures.av_offset_s(), None);
+        measures.picture_sent(200 * MS, pts(5200));
+        // That sound of another moment leaves at the same time is no offset.
+        measures.sound_sent(-100 * MS, pts(4900));
+        assert_eq!(measures.av_offset_s(), Some(0.0));
+        measures.sound_sent(200 * MS, pts(5280));
+        assert_eq!(measures.av_offset_s(), Some(0.08));
+        // The sound is still before a splice that the picture has passed.
+        measures.picture_sent(90_000_000 * MS, pts(5240));
+        measures.sound_sent(220 * MS, pts(5300));
+        assert_eq!(measures.av_offset_s(), Some(0.08));
+        measures.sound_sent(90_000_020 * MS, pts(5250));
+        assert_eq!(measures.av_offset_s(), Some(-0.01));
     }
 
     #[test]

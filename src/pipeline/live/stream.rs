@@ -36,6 +36,8 @@ pub(super) struct Doing {
     pub(super) state: State,
     pub(super) detail: Option<String>,
     pub(super) since_unix_ms: u64,
+    /// Number of the newest opening of the source that is over.
+    lost: u64,
 }
 
 /// The newest picture, before and after it was painted over.
@@ -92,6 +94,7 @@ impl Stream {
                 state: State::Starting,
                 detail: None,
                 since_unix_ms: unix_ms(),
+                lost: 0,
             }),
             format: Locked::default(),
             latest: Locked::default(),
@@ -158,7 +161,40 @@ impl Stream {
 
     /// Notes what the stream is doing from now on.
     pub(super) fn set_doing(&self, state: State, detail: Option<String>) {
+        self.change_doing(&mut self.doing.lock(), state, detail);
+    }
+
+    /// An opening of the source is over; it may come back.
+    pub(super) fn note_loss(&self, opening: u64, why: String) {
         let mut doing = self.doing.lock();
+        doing.lost = opening;
+        let never_came = doing.state == State::Starting;
+        let state = if never_came { State::Starting } else { State::Reconnecting };
+        self.change_doing(&mut doing, state, Some(why));
+    }
+
+    /// The file was played to its end, and does not come back.
+    pub(super) fn note_end(&self, opening: u64, why: String) {
+        let mut doing = self.doing.lock();
+        doing.lost = opening;
+        self.change_doing(&mut doing, State::Ended, Some(why));
+    }
+
+    /// A picture of an opening has come. Where the stream was without, this is
+    /// the return; the last pictures of a lost opening, which were still on
+    /// their way, are none.
+    pub(super) fn note_picture(&self, opening: u64) {
+        let mut doing = self.doing.lock();
+        if opening <= doing.lost || doing.state == State::Running {
+            return;
+        }
+        if doing.state == State::Reconnecting {
+            self.measures.reconnects.fetch_add(1, Relaxed);
+        }
+        self.change_doing(&mut doing, State::Running, None);
+    }
+
+    fn change_doing(&self, doing: &mut Doing, state: State, detail: Option<String>) {
         if doing.state != state {
             tracing::info!(
                 "stream {}: {}{}",

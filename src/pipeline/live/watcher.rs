@@ -10,7 +10,6 @@ use super::stream::Stream;
 use crate::config::{Audio, LiveConfig, SourceKind};
 use crate::frame::Size;
 use crate::media::{LiveEvent, LiveOptions, LiveSource, Outlet, PictureFormat};
-use crate::web::station::State;
 
 /// How often a source is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,23 +34,16 @@ pub(super) fn watch(stream: &Stream, live: &LiveConfig, outlet: &Outlet) {
     let mut backoff = Backoff::new(first, Duration::from_secs_f64(live.retry_most_s), seed);
     let mut opening = 0;
     while !stream.is_stopping() {
-        if opening > 0 {
-            stream.measures.reconnects.fetch_add(1, Relaxed);
-        }
         opening += 1;
         let begun = Instant::now();
         let end = once(stream, live, outlet, opening);
         match end {
             End::Asked => continue,
             End::Finished => {
-                stream.set_doing(State::Ended, Some("the file was played to its end".to_owned()));
+                stream.note_end(opening, "the file was played to its end".to_owned());
                 return;
             }
-            End::Lost(why) => {
-                let was_running = stream.doing().state != State::Starting;
-                let state = if was_running { State::Reconnecting } else { State::Starting };
-                stream.set_doing(state, Some(why));
-            }
+            End::Lost(why) => stream.note_loss(opening, why),
         }
         if begun.elapsed() > PROVEN {
             backoff.reset();
@@ -60,6 +52,7 @@ pub(super) fn watch(stream: &Stream, live: &LiveConfig, outlet: &Outlet) {
         while Instant::now() < until && !stream.is_stopping() {
             std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
         }
+        stream.measures.attempts.fetch_add(1, Relaxed);
     }
 }
 
@@ -70,6 +63,7 @@ fn once(stream: &Stream, live: &LiveConfig, outlet: &Outlet, opening: u64) -> En
         jitter: Duration::from_millis(config.jitter_ms.into()),
         format: stream.wanted_format().or_else(|| configured(live)),
         with_sound: config.audio == Audio::Auto,
+        check_certificates: live.check_certificates,
         opening,
     };
     let mut source = match LiveSource::open(&stream.uri, options, outlet.clone()) {
@@ -137,7 +131,13 @@ fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
         }
         if moved.1.elapsed() > allowed {
             let seconds = moved.1.elapsed().as_secs_f64();
-            return End::Lost(format!("{}: no picture for {seconds:.0} s", stream.uri));
+            let hint = match &stream.uri.kind {
+                _ if frames > 0 => "",
+                SourceKind::Srt => "; check address, mode and passphrase",
+                SourceKind::Udp { .. } | SourceKind::Rtp { .. } => "; is anything sent there?",
+                _ => "",
+            };
+            return End::Lost(format!("{}: no picture for {seconds:.0} s{hint}", stream.uri));
         }
     }
 }

@@ -1,0 +1,72 @@
+//! Clients of a mount come, freeze and go, and the stream does not notice.
+//! `benches/joins.py` does the same with hundreds.
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::common::Dir;
+use crate::live_server::{Server, play};
+use crate::serve::{SMALL, clip};
+
+/// A player that can be frozen; gone at the end of the test.
+struct Client(Child);
+
+impl Client {
+    fn join(address: &str) -> Self {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "quiet", "-rtsp_transport", "tcp", "-i", address]);
+        Self(command.args(["-c", "copy", "-f", "null", "-"]).spawn().unwrap())
+    }
+
+    fn freeze(&self) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn clients_that_come_freeze_and_go_do_not_hold_the_stream_up() {
+    let dir = Dir::new();
+    let file = clip(&dir);
+    // The second stream has no clients, and tells how fast this machine is.
+    let names = ["--loop", "--name", "busy", "--name", "quiet", "--hud", "off"];
+    let mut server = Server::start([&file, &file], &names);
+    let frames = |name: &str| server.stream(name)["frames"].as_u64().unwrap();
+    server.wait_for("busy", "running");
+    server.wait_for("quiet", "running");
+    let begun = ["busy", "quiet"].map(frames);
+    let mut frozen = Vec::new();
+    for round in 0..6 {
+        // Until it plays, or not so long.
+        let clients = [0, 1].map(|_| Client::join(&server.rtsp[0]));
+        let asked = Instant::now();
+        let patience = Duration::from_millis(300 * round);
+        while asked.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        clients[0].freeze();
+        let [stays, leaves] = clients;
+        drop(leaves);
+        frozen.push(stays);
+        play(&server.rtsp[0], SMALL, 10);
+        if round % 2 == 1 {
+            // Nobody is left.
+            frozen.clear();
+        }
+    }
+    frozen.clear();
+    server.wait("busy", "played for ten seconds", |s| s["frames"].as_u64() >= Some(begun[0] + 250));
+    let ended = ["busy", "quiet"].map(frames);
+    let came = [0, 1].map(|n| (ended[n] - begun[n]) as f64);
+    assert!(came[0] > 0.9 * came[1], "{came:?} frames with and without clients");
+    play(&server.rtsp[0], SMALL, 10);
+    let log = server.log();
+    assert!(!log.contains("started anew"), "{log}");
+}
