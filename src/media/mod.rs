@@ -7,6 +7,7 @@ mod elements;
 mod feeder;
 mod frame;
 mod gop;
+mod hearing;
 mod live;
 mod loudness;
 mod output;

@@ -20,12 +20,14 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
+use super::hearing::Hearing;
 use super::track::Track;
 use super::ts_times::TsTimes;
 use super::{Container, Error, Frame, patience};
 use crate::clock::MediaClock;
 use crate::frame::Size;
 use crate::sync_cell::Locked;
+use crate::timeline::{Cue, CueKind};
 
 /// Compressed video that may wait for the decoder. Sound that a file stores
 /// late is found as long as it comes within this many bytes of video.
@@ -45,6 +47,8 @@ pub struct SourceOptions {
     pub container: Container,
     /// True to leave every other track out: nobody will read them.
     pub video_only: bool,
+    /// Whether the first sound track is listened to, for [`Source::cues`].
+    pub listen: bool,
 }
 
 /// What a source reports beside its frames.
@@ -65,6 +69,8 @@ pub(super) struct Shared {
     pub(super) video_is_ahead: AtomicBool,
     frames: Locked<Option<Sender<Frame>>>,
     tracks: Locked<Vec<Arc<Track>>>,
+    /// Of the first sound track, where it is listened to.
+    hearing: Locked<Option<Arc<Hearing>>>,
     has_video: AtomicBool,
     left_out: Locked<Vec<String>>,
     failure: Locked<Option<Error>>,
@@ -82,6 +88,7 @@ pub struct Source {
     path: PathBuf,
     pipeline: gst::Pipeline,
     shared: Arc<Shared>,
+    ts_times: Option<Arc<TsTimes>>,
 }
 
 impl Source {
@@ -109,6 +116,7 @@ impl Source {
             video_is_ahead: AtomicBool::new(false),
             frames: Locked::new(Some(sender)),
             tracks: Locked::default(),
+            hearing: Locked::default(),
             has_video: AtomicBool::new(false),
             left_out: Locked::default(),
             failure: Locked::default(),
@@ -121,6 +129,7 @@ impl Source {
         let pipeline = gst::Pipeline::new();
         let filesrc = make("filesrc")?;
         filesrc.set_property("location", path);
+        let mut ts_times = None;
         if is_video(&container) {
             // A bare elementary stream: there is nothing to demultiplex.
             pipeline.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
@@ -139,10 +148,10 @@ impl Source {
             }
             add_chain(&pipeline, &[&filesrc, &demuxer])?;
             let is_ts = demuxer.factory().is_some_and(|f| f.name() == "tsdemux");
-            let ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
-            connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times);
+            ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
+            connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times.clone());
         }
-        let source = Self { path: path.to_owned(), pipeline, shared };
+        let source = Self { path: path.to_owned(), pipeline, shared, ts_times };
         source.pipeline.set_state(gst::State::Playing).map_err(|_| {
             let why = match source.poll(Duration::ZERO) {
                 Some(SourceEvent::Failed(why)) => Some(why),
@@ -214,6 +223,17 @@ impl Source {
         self.shared.video_is_ahead.load(Relaxed)
     }
 
+    /// What sound and stream say about boundaries, once the recording was read:
+    /// silence, changes of the sound's channels, and announced splices (SCTE-35).
+    /// Waits until all was heard, as long as `patience`.
+    pub fn cues(&self, patience: Duration) -> Vec<Cue> {
+        let hearing = self.shared.hearing.lock().clone();
+        let mut cues = hearing.map(|hearing| hearing.finish(patience)).unwrap_or_default();
+        let splices = self.ts_times.as_ref().map(|times| times.splices()).unwrap_or_default();
+        cues.extend(splices.into_iter().map(|at| Cue::at(CueKind::Scte35, at)));
+        cues
+    }
+
     /// Length of the recording in nanoseconds, when the container says.
     pub fn duration(&self) -> Option<u64> {
         self.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds)
@@ -250,6 +270,10 @@ impl Source {
         self.shared.frames.take();
         for track in self.tracks() {
             track.end();
+        }
+        let hearing = self.shared.hearing.lock().clone();
+        if let Some(hearing) = hearing {
+            hearing.stop();
         }
         // Setting the state waits for the streaming threads: those that wait in
         // a queue of ours go on because the receivers are being drained.
@@ -357,7 +381,7 @@ fn connect_demuxer(
         } else if options.video_only {
             sink_silently(&pipeline, pad)
         } else {
-            add_track(&pipeline, pad, &caps, &shared, options.container)
+            add_track(&pipeline, pad, &caps, &shared, &options)
         };
         if let Err(error) = built {
             let text = error.to_string();
@@ -394,11 +418,11 @@ fn add_track(
     pad: &gst::Pad,
     caps: &gst::Caps,
     shared: &Arc<Shared>,
-    container: Container,
+    options: &SourceOptions,
 ) -> Result<(), Error> {
     let mut tracks = shared.tracks.lock();
     let lane = tracks.len() + 1;
-    let track = match Track::plan(lane, caps, pad, container) {
+    let track = match Track::plan(lane, caps, pad, options.container) {
         Ok(track) => Arc::new(track),
         Err(reason) => {
             drop(tracks);
@@ -408,18 +432,34 @@ fn add_track(
     };
     tracks.push(Arc::clone(&track));
     drop(tracks);
+    let mut heard = shared.hearing.lock();
+    let listens = options.listen && track.is_audio && heard.is_none();
+    let hearing = listens.then(|| Arc::new(Hearing::new(lane)));
+    if hearing.is_some() {
+        heard.clone_from(&hearing);
+    }
+    drop(heard);
     let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
     sink.set_property("enable-last-sample", false);
     let (on_packet, on_eos) = (Arc::clone(&track), track);
+    let ends = hearing.clone();
     let shared = Arc::clone(shared);
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 on_packet.push(&sample, &shared.clock);
+                if let Some(hearing) = &hearing {
+                    hearing.push(&sample, &shared.clock);
+                }
                 Ok(gst::FlowSuccess::Ok)
             })
-            .eos(move |_| on_eos.end())
+            .eos(move |_| {
+                on_eos.end();
+                if let Some(hearing) = &ends {
+                    hearing.end();
+                }
+            })
             .build(),
     );
     let sink = sink.upcast::<gst::Element>();

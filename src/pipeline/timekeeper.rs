@@ -15,7 +15,7 @@ use crate::media::{Container, Frame};
 use crate::model::Head;
 use crate::names;
 use crate::timeline::segmenter::{Profile, Segmenter};
-use crate::timeline::{Cue, CueKind, Segment};
+use crate::timeline::{Cue, Segment};
 
 /// The segmenters of a run, one for each head that is segmented.
 #[derive(Debug)]
@@ -58,13 +58,17 @@ impl Timekeeper {
         self.frame_rate = first.frame_rate();
     }
 
+    /// Takes what was noticed in picture and sound, in any order.
+    pub(super) fn notice(&mut self, cues: &[Cue]) {
+        for track in &mut self.tracks {
+            cues.iter().for_each(|cue| track.segmenter.cue(*cue));
+        }
+    }
+
     /// Takes what was said about a frame.
     pub(super) fn take(&mut self, annotation: &Annotation) {
         let Annotation { pts, starts_shot, .. } = *annotation;
         for track in &mut self.tracks {
-            if starts_shot {
-                track.segmenter.cue(Cue { kind: CueKind::ShotCut, start: pts, end: pts });
-            }
             let answer = annotation.heads.iter().find(|h| h.head == track.head);
             if let Some(answer) = answer {
                 track.segmenter.observe(pts, starts_shot, &evidence(&answer.probabilities));
