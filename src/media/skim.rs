@@ -24,11 +24,9 @@ use super::elements::{
 };
 use super::feeder::Feeder;
 use super::gop::Pick;
+use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::loudness::Loudness;
-use super::source::{
-    NO_FRAME, capsfilter, container_caps, describe_io, is_video, kind_of, link, progressive_i420,
-    sentence, sink_silently, start,
-};
+use super::source::{NO_FRAME, capsfilter, link, progressive_i420, sink_silently, start};
 use super::ts_times::TsTimes;
 use super::{Error, Frame};
 use crate::clock::MediaClock;

@@ -40,7 +40,7 @@ impl Timekeeper {
     /// When a head, the profile, or the label of the breaks is unknown.
     pub(super) fn new(plan: TimelinePlan, heads: &[Head]) -> anyhow::Result<Self> {
         let profile = profile(&plan.profile)?;
-        let chosen = chosen(&plan, heads)?;
+        let chosen = chosen(&plan.heads, heads)?;
         if plan.needs_breaks {
             check_break(&plan, &chosen)?;
         }
@@ -128,12 +128,12 @@ pub(super) fn profile(name: &str) -> anyhow::Result<Profile> {
 }
 
 /// The heads to be segmented, in the order they were named.
-pub(super) fn chosen<'a>(plan: &TimelinePlan, heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
-    if plan.heads.is_empty() {
+pub(super) fn chosen<'a>(named: &[String], heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
+    if named.is_empty() {
         return Ok(heads.first().into_iter().collect());
     }
     let mut chosen: Vec<&Head> = Vec::new();
-    for asked in &plan.heads {
+    for asked in named {
         let found = heads.iter().find(|h| names::plain(&h.name) == names::plain(asked));
         let Some(head) = found else {
             let known: Vec<&str> = heads.iter().map(|h| &*h.name).collect();

@@ -24,6 +24,7 @@ mod geometry;
 mod identity;
 mod learn;
 mod live_server;
+mod live_timeline;
 mod looks;
 mod onnx;
 mod packages;

@@ -16,6 +16,7 @@ mod inputs;
 mod recorder;
 mod rtsp;
 mod source;
+mod splices;
 mod video;
 
 pub use encoder::{EncoderSettings, LiveEncoder};

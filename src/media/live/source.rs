@@ -23,22 +23,26 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::super::elements::{best, codec_name, demuxer_for, make};
-use super::super::source::{
-    describe_io, is_video, kind_of, link, running_time, sentence, sink_silently, start,
-};
+use super::super::elements::{best, codec_name, make};
+use super::super::hearing::Hearing;
+use super::super::kind::{describe_io, is_video, kind_of, sentence};
+use super::super::source::{link, running_time, sink_silently, start};
 use super::super::track::Track;
 use super::super::{Container, Error, Frame, patience};
 use super::hub::SoundUnit;
-use super::inputs::{test_pattern, udp, unreachable_because};
+use super::inputs::{live_demuxer, test_pattern, udp, unreachable_because};
+use super::splices;
 use super::video::{PictureFormat, add_branch};
 use crate::clock::MediaClock;
 use crate::config::{SourceKind, SourceUri, Transport};
 use crate::frame::Pts;
 use crate::sync_cell::Locked;
+use crate::timeline::Cue;
 
 /// How long a server may take to answer.
 const CONNECT_SECONDS: u32 = 10;
+/// The clock's number for the sound; pictures have 0.
+const SOUND_LANE: usize = 1;
 /// A decoded picture and when it left the decoder.
 #[derive(Clone, Debug)]
 pub struct LiveFrame {
@@ -119,7 +123,11 @@ pub(super) struct Shared {
     /// Played by the clock: files, which would be read as fast as possible.
     pub(super) paced: bool,
     outlet: Outlet,
-    clock: Locked<MediaClock>,
+    pub(super) clock: Locked<MediaClock>,
+    /// Announced splices that nobody has asked for yet.
+    pub(super) splices: Locked<Vec<Cue>>,
+    /// Of the sound that is passed on.
+    hearing: Locked<Option<Arc<Hearing>>>,
     closed: AtomicBool,
     has_video: AtomicBool,
     has_sound: AtomicBool,
@@ -192,6 +200,8 @@ impl LiveSource {
             options,
             outlet,
             clock: Locked::default(),
+            splices: Locked::default(),
+            hearing: Locked::default(),
             closed: AtomicBool::new(false),
             has_video: AtomicBool::new(false),
             has_sound: AtomicBool::new(false),
@@ -323,6 +333,16 @@ impl LiveSource {
         self.shared.frames.load(Relaxed)
     }
 
+    /// What sound and stream said about boundaries since this was last asked:
+    /// silence, changes of the sound's channels, and announced splices (SCTE-35).
+    /// Times count from the opening of the source; a splice may be yet to come.
+    pub fn take_cues(&self) -> Vec<Cue> {
+        let mut cues = std::mem::take(&mut *self.shared.splices.lock());
+        let hearing = self.shared.hearing.lock().clone();
+        cues.extend(hearing.map(|hearing| hearing.take()).unwrap_or_default());
+        cues
+    }
+
     /// Repairs of the source's clock so far.
     pub fn clock_repairs(&self) -> usize {
         self.shared.clock.lock().repairs()
@@ -357,6 +377,10 @@ impl LiveSource {
         let track = self.shared.track.take();
         if let Some((track, _)) = &track {
             track.end();
+        }
+        let hearing = self.shared.hearing.take();
+        if let Some(hearing) = hearing {
+            hearing.stop();
         }
         let _ = self.pipeline.set_state(gst::State::Null);
         if let Some((_, Some(pump))) = track {
@@ -453,6 +477,7 @@ fn plug(
         if shared.has_video.swap(true, Relaxed) {
             return sink_silently(pipeline, pad);
         }
+        splices::watch(pad, shared);
         return add_branch(pipeline, pad, caps, shared);
     }
     if ["text/", "subpicture/", "application/x-teletext", "closedcaption/", "meta/", "private/"]
@@ -466,16 +491,6 @@ fn plug(
         return sink_silently(pipeline, pad);
     }
     Err(Error::Live(format!("it sends {}, which Heatcast cannot read", kind_of(caps))))
-}
-
-/// The demultiplexer for a container. Playlists go to the demultiplexers that
-/// work outside of playback bins.
-fn live_demuxer(name: &str, caps: &gst::Caps) -> Result<Option<gst::Element>, Error> {
-    match name {
-        "application/x-hls" => make("hlsdemux").map(Some),
-        "application/dash+xml" => make("dashdemux").map(Some),
-        _ => Ok(demuxer_for(caps)),
-    }
 }
 
 fn find_type(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
@@ -526,11 +541,13 @@ fn add_sound(
     caps: &gst::Caps,
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
-    let Ok(track) = Track::plan(1, caps, pad, Container::Mp4) else {
+    let Ok(track) = Track::plan(SOUND_LANE, caps, pad, Container::Mp4) else {
         tracing::info!("sound left out: {}", codec_name(caps));
         return sink_silently(pipeline, pad);
     };
     let track = Arc::new(track);
+    let hearing = Arc::new(Hearing::new(SOUND_LANE));
+    *shared.hearing.lock() = Some(Arc::clone(&hearing));
     let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).build();
     sink.set_property("enable-last-sample", false);
     let (on_packet, clock) = (Arc::clone(&track), Arc::clone(shared));
@@ -539,6 +556,7 @@ fn add_sound(
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 on_packet.push(&sample, &clock.clock);
+                hearing.push(&sample, &clock.clock);
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),
