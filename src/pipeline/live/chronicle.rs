@@ -29,13 +29,11 @@ const LAST: Duration = Duration::from_secs(3);
 
 /// A segment as it looks now.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) id: u64,
-    pub(super) segment: Segment,
-    /// Whether its start is decided.
-    pub(super) is_start_final: bool,
+struct Entry {
+    id: u64,
+    segment: Segment,
     /// What was said about its end; none while it goes on.
-    pub(super) end: Option<State>,
+    end: Option<State>,
 }
 
 impl Entry {
@@ -51,10 +49,6 @@ pub(super) struct Chronicle {
 }
 
 impl Chronicle {
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
-    }
-
     /// Takes what was found out.
     pub(super) fn take(&mut self, events: &[SegmentEvent]) {
         for event in events {
@@ -66,15 +60,13 @@ impl Chronicle {
             }
             let at = known.unwrap_or_else(|| {
                 let segment = event.segment.clone();
-                let entry = Entry { id: event.id, segment, is_start_final: false, end: None };
-                self.entries.push_back(entry);
+                self.entries.push_back(Entry { id: event.id, segment, end: None });
                 self.entries.len() - 1
             });
             let entry = &mut self.entries[at];
             entry.segment = event.segment.clone();
-            match event.edge {
-                Edge::Start => entry.is_start_final |= event.state == State::Final,
-                Edge::End => entry.end = Some(event.state).filter(|s| *s != State::Retracted),
+            if event.edge == Edge::End {
+                entry.end = Some(event.state).filter(|state| *state != State::Retracted);
             }
         }
         while self.entries.len() > KEPT {
@@ -287,7 +279,7 @@ mod tests {
             let edge = |edge| event(id, edge, State::Final, at, at + 1.0);
             chronicle.take(&[edge(Edge::Start), edge(Edge::End)]);
         }
-        let ids: Vec<u64> = chronicle.entries().map(|e| e.id).collect();
+        let ids: Vec<u64> = chronicle.entries.iter().map(|e| e.id).collect();
         assert_eq!((ids.len(), ids[0]), (KEPT, 2 * KEPT as u64 + 1));
     }
 }
