@@ -1,5 +1,5 @@
 //! What has been said about the segments of a stream, as far as it still holds,
-//! and the files about them. Filled by the compositor; the files are written on
+//! and the files about it. Fed by the compositor; the files are written on
 //! a thread of their own, so that a slow disk holds no picture up.
 
 use std::collections::VecDeque;
@@ -44,13 +44,13 @@ impl Entry {
 
 /// The segments of a stream, in the order of first mention.
 #[derive(Debug, Default)]
-pub(super) struct Chronicle {
+struct Chronicle {
     entries: VecDeque<Entry>,
 }
 
 impl Chronicle {
     /// Takes what was found out.
-    pub(super) fn take(&mut self, events: &[SegmentEvent]) {
+    fn take(&mut self, events: &[SegmentEvent]) {
         for event in events {
             let is_it = |e: &Entry| e.id == event.id && e.segment.head == event.segment.head;
             let known = self.entries.iter().rposition(is_it);
@@ -108,6 +108,7 @@ struct Snapshot {
 /// Keeps the files about a stream up to date.
 pub(super) struct Scribe {
     heads: Vec<Arc<str>>,
+    chronicle: Chronicle,
     states: Sender<Snapshot>,
     /// When the files were written last.
     written: Option<Pts>,
@@ -124,31 +125,33 @@ impl Scribe {
     ) -> (Self, impl FnOnce() + Send + 'static) {
         let (states, work) = bounded(1);
         let name = name.to_owned();
-        let scribe = Self { heads, states, written: None, is_due: true };
+        let chronicle = Chronicle::default();
+        let scribe = Self { heads, chronicle, states, written: None, is_due: true };
         (scribe, move || write(&name, TimelineFiles::new(plan, None), &work))
     }
 
-    /// Something was found out.
-    pub(super) fn note(&mut self) {
-        self.is_due = true;
+    /// Takes what was found out.
+    pub(super) fn take(&mut self, events: &[SegmentEvent]) {
+        self.chronicle.take(events);
+        self.is_due |= !events.is_empty();
     }
 
     /// Has the files written where that is due. Never waits: when the last
     /// state is still being written, this one's turn comes later.
-    pub(super) fn keep_up(&mut self, chronicle: &Chronicle, now: Pts, frame_rate: Option<f64>) {
+    pub(super) fn keep_up(&mut self, now: Pts, frame_rate: Option<f64>) {
         let is_old = self.written.is_none_or(|at| now.secs_since(at) >= EVERY_S);
         if !(self.is_due || is_old) || self.states.is_full() {
             return;
         }
-        let settled = chronicle.settled(now, &self.heads);
-        let segments = chronicle.segments(now);
+        let settled = self.chronicle.settled(now, &self.heads);
+        let segments = self.chronicle.segments(now);
         let _ = self.states.try_send(Snapshot { segments, duration: now, settled, frame_rate });
         (self.written, self.is_due) = (Some(now), false);
     }
 
     /// Has the files written for the last time: the stream ended at `end`.
-    pub(super) fn finish(self, chronicle: &Chronicle, end: Pts, frame_rate: Option<f64>) {
-        let segments = chronicle.segments(end);
+    pub(super) fn finish(self, end: Pts, frame_rate: Option<f64>) {
+        let segments = self.chronicle.segments(end);
         let last = Snapshot { segments, duration: end, settled: end, frame_rate };
         if self.states.send_timeout(last, LAST).is_err() {
             tracing::error!("the timeline's files are not of the end: the disk is too slow");

@@ -182,7 +182,7 @@ impl Compositor {
     fn finish_records(&mut self) {
         let (stream, end) = (Arc::clone(&self.stream), self.pictures_end);
         if let Some(scribe) = self.records.scribe.take() {
-            scribe.finish(&stream.chronicle.lock(), end, self.rate);
+            scribe.finish(end, self.rate);
         }
         let Some(events) = self.records.events.take() else { return };
         let is_over = stream.doing().state == State::Ended;
@@ -200,7 +200,7 @@ impl Compositor {
     /// Has the timeline's files written where that is due.
     fn keep_files_up(&mut self, now: Pts) {
         if let Some(scribe) = &mut self.records.scribe {
-            scribe.keep_up(&self.stream.chronicle.lock(), now, self.rate);
+            scribe.keep_up(now, self.rate);
         }
     }
 
@@ -246,16 +246,15 @@ impl Compositor {
         self.album.note(&self.stream, answer);
     }
 
-    /// Tells whoever listens, the chronicle, and the events file.
+    /// Tells whoever listens, the files about the timeline, and the events file.
     fn tell(&mut self, lines: &[String], found: &[SegmentEvent]) {
         let found_lines = found.iter().filter_map(|event| events::boundary_line(event).ok());
         let lines: Vec<String> = lines.iter().cloned().chain(found_lines).collect();
         for line in &lines {
             self.stream.events.push(line);
         }
-        if !found.is_empty() {
-            self.stream.chronicle.lock().take(found);
-            self.records.scribe.iter_mut().for_each(Scribe::note);
+        if let Some(scribe) = &mut self.records.scribe {
+            scribe.take(found);
         }
         let Some(file) = &mut self.records.events else { return };
         if let Err(error) = file.write(&lines) {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::changes::Changes;
-use super::chronicle::Chronicle;
 use super::measures::Measures;
 use crate::annotation::Annotation;
 use crate::config::{SourceUri, StreamConfig};
@@ -68,8 +67,6 @@ pub(super) struct Stream {
     pub(super) annotation: Locked<Option<Arc<Annotation>>>,
     pub(super) measures: Measures,
     pub(super) changes: Locked<Changes>,
-    /// Its segments.
-    pub(super) chronicle: Locked<Chronicle>,
     pub(super) events: Arc<EventFeed>,
     pub(super) video: Arc<LiveVideo>,
     /// The annotated picture, encoded.
@@ -101,7 +98,6 @@ impl Stream {
             annotation: Locked::default(),
             measures: Measures::default(),
             changes: Locked::default(),
-            chronicle: Locked::default(),
             events: Arc::default(),
             video: Arc::default(),
             hub: Arc::default(),
