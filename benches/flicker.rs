@@ -110,7 +110,8 @@ fn measure(model: &str, clip: &Path) -> Option<(usize, usize, [Flicker; 2])> {
     let explain = Explain::of(Heads::First);
     let mut classifier =
         Classifier::load(&model, &Options { explain, ..Options::default() }).unwrap();
-    let options = SourceOptions { program: None, container: Container::Mkv, video_only: true };
+    let options =
+        SourceOptions { program: None, container: Container::Mkv, video_only: true, listen: false };
     let (source, frames) = Source::open(clip, &options).ok()?;
     let mut ours = Ours::new(&classifier, model.spec.input);
     let mut preprocessor = Preprocessor::new(&model.spec.input);

@@ -169,7 +169,12 @@ impl ShotDetector {
     /// True when `picture`, which follows the one given before, is the first of
     /// a new shot. The very first picture is.
     pub fn starts_shot(&mut self, picture: &Picture<'_>) -> bool {
-        let now = Box::new(Thumbnail::of(picture));
+        self.starts_shot_at(&Glance::of(picture))
+    }
+
+    /// The same for a picture that was glanced at already.
+    pub fn starts_shot_at(&mut self, glance: &Glance) -> bool {
+        let now = glance.0.clone();
         let starts = match &self.last {
             [Some(before), earlier] => {
                 let change = now.change_since(before);

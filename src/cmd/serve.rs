@@ -49,6 +49,23 @@ pub(super) struct Args {
     /// Ask RTSP sources to send beside the connection (UDP)
     #[arg(long)]
     udp: bool,
+    /// Keep the timeline of each stream up to date in this folder, in every format, as NAME.edl
+    /// and so on
+    #[arg(long, value_name = "DIR")]
+    timeline: Option<PathBuf>,
+    /// Heads to segment, separated by commas [default: the model's first]
+    #[arg(long, value_name = "HEADS", value_delimiter = ',')]
+    segment: Vec<String>,
+    /// What programmes and breaks are like [default: default]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Seconds behind the stream at which boundaries become final: 0, 10, 30 or 60 are useful
+    /// [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    lag: Option<f64>,
+    /// Label of the segments that are breaks [default: commercial]
+    #[arg(long = "break", value_name = "LABEL")]
+    break_label: Option<String>,
     /// Model: a name (see `heatcast model list`), a folder or an .onnx file
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
@@ -128,6 +145,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     })?;
     if file.is_none() {
         config.stream = streams(args)?;
+        config.check_live_ranges()?;
     }
     config.expand(&|name| std::env::var(name).ok()).map_err(|why| anyhow!(why))?;
     let from_environment = || std::env::var("HEATCAST_TOKEN").ok();
@@ -149,9 +167,14 @@ fn settings_file(args: &Args) -> anyhow::Result<Option<&Path>> {
                 || args.clean
                 || args.udp
                 || args.record.is_some()
+                || args.timeline.is_some()
+                || !args.segment.is_empty()
+                || args.profile.is_some()
+                || args.lag.is_some()
+                || args.break_label.is_some()
             {
                 bail!(
-                    "{one} says what its streams are: set name, loop, clean, transport and record there"
+                    "{one} says what its streams are: set name, loop, clean, transport, record, timeline, segment, profile, lag_s and break there"
                 );
             }
             Ok(Some(Path::new(one)))
@@ -183,6 +206,7 @@ fn streams(args: &Args) -> anyhow::Result<Vec<StreamConfig>> {
             name = format!("{name}-{}", n + 1);
         }
         let is_file = matches!(uri.kind, SourceKind::File(_));
+        let usual = StreamConfig::default();
         streams.push(StreamConfig {
             name,
             source: source.clone(),
@@ -191,6 +215,11 @@ fn streams(args: &Args) -> anyhow::Result<Vec<StreamConfig>> {
             clean: args.clean,
             record: args.record.as_ref().map(|f| f.display().to_string()).unwrap_or_default(),
             record_format,
+            timeline: args.timeline.as_ref().map(|f| f.display().to_string()).unwrap_or_default(),
+            segment: args.segment.clone(),
+            profile: args.profile.clone().unwrap_or(usual.profile),
+            lag_s: args.lag.unwrap_or(usual.lag_s),
+            r#break: args.break_label.clone().unwrap_or(usual.r#break),
             ..StreamConfig::default()
         });
     }

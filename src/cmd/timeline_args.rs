@@ -106,11 +106,7 @@ impl TimelineArgs {
             }
         }
         if let Some(folder) = &self.timeline {
-            plan.folder = Some(folder.clone());
-            let stem = media.file_stem().unwrap_or_default().to_string_lossy();
-            for format in Format::ALL {
-                plan.files.push((format, folder.join(format!("{stem}.{}", format.extension()))));
-            }
+            plan.fill_folder(folder, &media.file_stem().unwrap_or_default().to_string_lossy());
         }
         Ok(plan)
     }

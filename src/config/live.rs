@@ -175,6 +175,16 @@ pub struct StreamConfig {
     pub record_segment_s: f64,
     /// File the events are appended to; empty for none.
     pub events: String,
+    /// Heads that are segmented; empty for the model's first.
+    pub segment: Vec<String>,
+    /// What programmes and breaks are like: the name of a profile, or its file.
+    pub profile: String,
+    /// Seconds behind the stream at which boundaries become final.
+    pub lag_s: f64,
+    /// Folder for the files about the timeline; empty for none.
+    pub timeline: String,
+    /// Label of the segments that are breaks.
+    pub r#break: String,
 }
 
 impl Default for StreamConfig {
@@ -194,6 +204,11 @@ impl Default for StreamConfig {
             record_format: RecordFormat::Mp4,
             record_segment_s: 600.0,
             events: String::new(),
+            segment: Vec::new(),
+            profile: "default".into(),
+            lag_s: 30.0,
+            timeline: String::new(),
+            r#break: crate::timeline::formats::BREAK.into(),
         }
     }
 }
@@ -249,7 +264,11 @@ impl Config {
         Ok(())
     }
 
-    pub(super) fn check_live_ranges(&self) -> Result<(), Error> {
+    /// Whether the settings of live operation are within their ranges.
+    ///
+    /// # Errors
+    /// The first one that is not.
+    pub fn check_live_ranges(&self) -> Result<(), Error> {
         let check = |key, value: f64, good: bool, wanted| {
             if good && value.is_finite() {
                 Ok(())
@@ -297,6 +316,8 @@ impl Config {
             let length = stream.record_segment_s;
             let wanted = "2 to 86400 seconds";
             check("stream.record_segment_s", length, (2.0..=86_400.0).contains(&length), wanted)?;
+            let lag = stream.lag_s;
+            check("stream.lag_s", lag, (0.0..=300.0).contains(&lag), "0 to 300 seconds")?;
         }
         Ok(())
     }

@@ -47,6 +47,13 @@ impl Frame {
         (fps.numer() > 0).then(|| f64::from(fps.numer()) / f64::from(fps.denom()))
     }
 
+    /// Where it ends: by its duration, or by the usual one where it says none
+    /// that can be.
+    pub fn end(&self) -> Pts {
+        let usual = self.frame_rate().map_or(40_000_000, |fps| (1e9 / fps) as u64);
+        Pts(self.pts.0 + self.duration.filter(|d| *d < 10 * usual).unwrap_or(usual))
+    }
+
     /// Lends the pixels to `look`.
     ///
     /// # Errors

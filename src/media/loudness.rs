@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -27,20 +26,28 @@ use crate::timeline::cues::{Level, peaks};
 const WAITING_BYTES: u64 = 4 << 20;
 /// Stretches of sound per second that are told apart.
 const WINDOWS_PER_S: usize = 100;
-/// The clock's number for the sound; pictures have 0.
-const LANE: usize = 1;
+
+/// Takes levels, and says whether more are wanted. Dropped when no more come.
+pub(super) type Listener = Arc<dyn Fn(Vec<Level>) -> bool + Send + Sync>;
 
 /// A sound track on its way to numbers.
 #[derive(Debug)]
 pub(super) struct Loudness {
+    /// The clock's number for the track.
+    lane: usize,
     chain: Locked<Option<Chain>>,
     state: Arc<State>,
 }
 
-#[derive(Debug)]
 struct State {
-    levels: Locked<Option<Sender<Vec<Level>>>>,
+    listener: Locked<Option<Listener>>,
     fault: Locked<Option<String>>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("fault", &self.fault).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -58,14 +65,14 @@ impl Drop for Chain {
 impl State {
     fn fail(&self, why: &str) {
         self.fault.lock().get_or_insert_with(|| why.trim_end_matches('.').to_owned());
-        self.levels.take();
+        self.listener.take();
     }
 }
 
 impl Loudness {
-    pub(super) fn new(levels: Sender<Vec<Level>>) -> Self {
-        let state = State { levels: Locked::new(Some(levels)), fault: Locked::default() };
-        Self { chain: Locked::default(), state: Arc::new(state) }
+    pub(super) fn new(lane: usize, listener: Listener) -> Self {
+        let state = State { listener: Locked::new(Some(listener)), fault: Locked::default() };
+        Self { lane, chain: Locked::default(), state: Arc::new(state) }
     }
 
     /// Why it can no longer be heard, if so.
@@ -76,13 +83,13 @@ impl Loudness {
     /// Takes a packet from the demultiplexer; never fails.
     pub(super) fn push(&self, sample: &gst::Sample, clock: &Locked<MediaClock>) {
         let Some(packet) = sample.buffer() else { return };
-        if self.state.levels.lock().is_none() {
+        if self.state.listener.lock().is_none() {
             return;
         }
         let mut buffer = packet.copy();
         let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
         let raw = packet.pts().and_then(|pts| running_time(sample, pts));
-        let pts = match raw.map(|raw| clock.lock().map(LANE, raw, length)) {
+        let pts = match raw.map(|raw| clock.lock().map(self.lane, raw, length)) {
             // Before the start of the stream.
             Some(None) => return,
             Some(Some(pts)) => Some(gst::ClockTime::from_nseconds(pts.0)),
@@ -115,14 +122,14 @@ impl Loudness {
                 let _ = chain.input.end_of_stream();
             }
             None => {
-                self.state.levels.take();
+                self.state.listener.take();
             }
         }
     }
 
     /// Ends at once; a packet that waits is let go.
     pub(super) fn stop(&self) {
-        self.state.levels.take();
+        self.state.listener.take();
         let pipeline = self.chain.lock().as_ref().map(|c| c.pipeline.clone());
         if let Some(pipeline) = pipeline {
             let _ = pipeline.set_state(gst::State::Null);
@@ -151,13 +158,12 @@ fn build(state: &Arc<State>, caps: &gst::Caps) -> Result<Chain, Error> {
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                let sender = on_sound.levels.lock().clone().ok_or(gst::FlowError::Eos)?;
-                let levels = levels_of(&sample).unwrap_or_default();
-                sender.send(levels).map_err(|_| gst::FlowError::Eos)?;
-                Ok(gst::FlowSuccess::Ok)
+                let listener = on_sound.listener.lock().clone().ok_or(gst::FlowError::Eos)?;
+                let goes_on = listener(levels_of(&sample).unwrap_or_default());
+                goes_on.then_some(gst::FlowSuccess::Ok).ok_or(gst::FlowError::Eos)
             })
             .eos(move |_| {
-                on_eos.levels.take();
+                on_eos.listener.take();
             })
             .build(),
     );

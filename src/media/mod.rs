@@ -8,6 +8,8 @@ mod elements;
 mod feeder;
 mod frame;
 mod gop;
+mod hearing;
+mod kind;
 mod live;
 mod loudness;
 mod output;
@@ -122,6 +124,15 @@ pub fn time_of_day(ago: Duration) -> String {
         .and_then(|now| now.add_seconds(-(seconds as f64)))
         .and_then(|then| then.format("%H:%M:%S"));
     then.map_or_else(|_| "an unknown time".to_owned(), String::from)
+}
+
+/// A moment where this machine stands, for the names of files: `20261128-140322`.
+pub fn date_and_time(at: std::time::SystemTime) -> String {
+    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
+    let then = gstreamer::glib::DateTime::from_unix_local(seconds)
+        .and_then(|then| then.format("%Y%m%d-%H%M%S"));
+    then.map_or_else(|_| seconds.to_string(), String::from)
 }
 
 /// Makes a pipeline keep only the messages that its bus is asked for: the end

@@ -24,11 +24,9 @@ use super::elements::{
 };
 use super::feeder::Feeder;
 use super::gop::Pick;
+use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::loudness::Loudness;
-use super::source::{
-    NO_FRAME, capsfilter, container_caps, describe_io, is_video, kind_of, link, progressive_i420,
-    sentence, sink_silently, start,
-};
+use super::source::{NO_FRAME, capsfilter, link, progressive_i420, sink_silently, start};
 use super::ts_times::TsTimes;
 use super::{Error, Frame};
 use crate::clock::MediaClock;
@@ -44,6 +42,8 @@ const CHOSEN_BYTES: u64 = 2 << 20;
 const FRAMES: usize = 8;
 /// Packets of sound whose levels may wait.
 const LEVELS: usize = 64;
+/// The clock's number for the sound; pictures have 0.
+const SOUND_LANE: usize = 1;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 
@@ -332,7 +332,8 @@ fn connect(
 
 fn add_sound(reading: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {
     let Some(levels) = shared.levels.take() else { return sink_silently(reading, pad) };
-    let loudness = Arc::new(Loudness::new(levels));
+    let listener = move |heard| levels.send(heard).is_ok();
+    let loudness = Arc::new(Loudness::new(SOUND_LANE, Arc::new(listener)));
     *shared.loudness.lock() = Some(Arc::clone(&loudness));
     let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
     sink.set_property("enable-last-sample", false);

@@ -20,12 +20,15 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
+use super::hearing::Hearing;
+use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::track::Track;
 use super::ts_times::TsTimes;
 use super::{Container, Error, Frame, Tags, patience, tags};
 use crate::clock::MediaClock;
 use crate::frame::Size;
 use crate::sync_cell::Locked;
+use crate::timeline::{Cue, CueKind};
 
 /// Compressed video that may wait for the decoder. Sound that a file stores
 /// late is found as long as it comes within this many bytes of video.
@@ -45,6 +48,8 @@ pub struct SourceOptions {
     pub container: Container,
     /// True to leave every other track out: nobody will read them.
     pub video_only: bool,
+    /// Whether the first sound track is listened to, for [`Source::cues`].
+    pub listen: bool,
 }
 
 /// What a source reports beside its frames.
@@ -66,6 +71,8 @@ pub(super) struct Shared {
     frames: Locked<Option<Sender<Frame>>>,
     tracks: Locked<Vec<Arc<Track>>>,
     tags: Tags,
+    /// Of the first sound track, where it is listened to.
+    hearing: Locked<Option<Arc<Hearing>>>,
     has_video: AtomicBool,
     left_out: Locked<Vec<String>>,
     failure: Locked<Option<Error>>,
@@ -83,6 +90,7 @@ pub struct Source {
     path: PathBuf,
     pipeline: gst::Pipeline,
     shared: Arc<Shared>,
+    ts_times: Option<Arc<TsTimes>>,
 }
 
 impl Source {
@@ -111,6 +119,7 @@ impl Source {
             frames: Locked::new(Some(sender)),
             tracks: Locked::default(),
             tags: Tags::default(),
+            hearing: Locked::default(),
             has_video: AtomicBool::new(false),
             left_out: Locked::default(),
             failure: Locked::default(),
@@ -123,6 +132,7 @@ impl Source {
         let pipeline = gst::Pipeline::new();
         let filesrc = make("filesrc")?;
         filesrc.set_property("location", path);
+        let mut ts_times = None;
         if is_video(&container) {
             // A bare elementary stream: there is nothing to demultiplex.
             pipeline.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
@@ -141,10 +151,10 @@ impl Source {
             }
             add_chain(&pipeline, &[&filesrc, &demuxer])?;
             let is_ts = demuxer.factory().is_some_and(|f| f.name() == "tsdemux");
-            let ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
-            connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times);
+            ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
+            connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times.clone());
         }
-        let source = Self { path: path.to_owned(), pipeline, shared };
+        let source = Self { path: path.to_owned(), pipeline, shared, ts_times };
         source.pipeline.set_state(gst::State::Playing).map_err(|_| {
             let why = match source.poll(Duration::ZERO) {
                 Some(SourceEvent::Failed(why)) => Some(why),
@@ -221,6 +231,17 @@ impl Source {
         self.shared.video_is_ahead.load(Relaxed)
     }
 
+    /// What sound and stream say about boundaries, once the recording was read:
+    /// silence, changes of the sound's channels, and announced splices (SCTE-35).
+    /// Waits until all was heard, as long as `patience`.
+    pub fn cues(&self, patience: Duration) -> Vec<Cue> {
+        let hearing = self.shared.hearing.lock().clone();
+        let mut cues = hearing.map(|hearing| hearing.finish(patience)).unwrap_or_default();
+        let splices = self.ts_times.as_ref().map(|times| times.splices()).unwrap_or_default();
+        cues.extend(splices.into_iter().map(|at| Cue::at(CueKind::Scte35, at)));
+        cues
+    }
+
     /// Length of the recording in nanoseconds, when the container says.
     pub fn duration(&self) -> Option<u64> {
         self.pipeline.query_duration::<gst::ClockTime>().map(gst::ClockTime::nseconds)
@@ -258,6 +279,10 @@ impl Source {
         for track in self.tracks() {
             track.end();
         }
+        let hearing = self.shared.hearing.lock().clone();
+        if let Some(hearing) = hearing {
+            hearing.stop();
+        }
         // Setting the state waits for the streaming threads: those that wait in
         // a queue of ours go on because the receivers are being drained.
         let _ = self.pipeline.set_state(gst::State::Null);
@@ -268,73 +293,6 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-pub(super) fn describe_io(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file; check the name".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "may not be read; check its permissions".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    }
-}
-
-/// One sentence from an element's error text and its debug detail.
-pub(super) fn sentence(text: &str, detail: &str) -> String {
-    let text = text.trim().trim_end_matches('.');
-    let detail = detail.trim().trim_end_matches('.');
-    if detail.is_empty() || detail.contains(text) || detail.contains(".c(") {
-        text.to_owned()
-    } else {
-        format!("{text} ({detail})")
-    }
-}
-
-pub(super) fn is_video(caps: &gst::Caps) -> bool {
-    caps.structure(0).is_some_and(|s| {
-        let name = s.name();
-        // MPEG system streams share the media type of MPEG video.
-        let system = s.get::<bool>("systemstream").unwrap_or(false);
-        !system
-            && matches!(
-                name.as_str(),
-                "video/x-h264" | "video/x-h265" | "video/mpeg" | "video/x-av1"
-            )
-    })
-}
-
-/// What people call a type of file.
-pub(super) fn kind_of(caps: &gst::Caps) -> String {
-    let name = caps.structure(0).map_or("unknown", |s| s.name().as_str());
-    match name.split_once('/') {
-        Some(("text", _)) => format!("a text file ({name})"),
-        Some(("image", _)) => format!("a picture ({name}), not a recording"),
-        Some(("audio", _)) => format!("sound only ({name})"),
-        _ => format!("a file of type {name}"),
-    }
-}
-
-/// The type of the file by its content.
-pub(super) fn container_caps(path: &Path) -> Result<gst::Caps, Error> {
-    let pipeline = gst::Pipeline::new();
-    let filesrc = make("filesrc")?;
-    filesrc.set_property("location", path);
-    let typefind = make("typefind")?;
-    let sink = make("fakesink")?;
-    add_chain(&pipeline, &[&filesrc, &typefind, &sink])?;
-    let bus = pipeline.bus().ok_or(Error::Map)?;
-    let _ = pipeline.set_state(gst::State::Paused);
-    let wanted = [gst::MessageType::AsyncDone, gst::MessageType::Error, gst::MessageType::Eos];
-    let _ = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &wanted);
-    let caps = typefind.property::<Option<gst::Caps>>("caps");
-    let _ = pipeline.set_state(gst::State::Null);
-    let not = |what: String| Error::NotARecording { path: path.to_owned(), what };
-    let caps =
-        caps.ok_or_else(|| not("is of no known type; is it really a recording?".to_owned()))?;
-    let name = caps.structure(0).map_or("", |s| s.name().as_str());
-    if name.starts_with("text/") || name.starts_with("image/") {
-        return Err(not(format!("is {}", kind_of(&caps))));
-    }
-    Ok(caps)
 }
 
 /// Builds a branch for every track the demultiplexer finds.
@@ -364,7 +322,7 @@ fn connect_demuxer(
         } else if options.video_only {
             sink_silently(&pipeline, pad)
         } else {
-            add_track(&pipeline, pad, &caps, &shared, options.container)
+            add_track(&pipeline, pad, &caps, &shared, &options)
         };
         if let Err(error) = built {
             let text = error.to_string();
@@ -401,11 +359,11 @@ fn add_track(
     pad: &gst::Pad,
     caps: &gst::Caps,
     shared: &Arc<Shared>,
-    container: Container,
+    options: &SourceOptions,
 ) -> Result<(), Error> {
     let mut tracks = shared.tracks.lock();
     let lane = tracks.len() + 1;
-    let track = match Track::plan(lane, caps, pad, container) {
+    let track = match Track::plan(lane, caps, pad, options.container) {
         Ok(track) => Arc::new(track),
         Err(reason) => {
             drop(tracks);
@@ -415,19 +373,35 @@ fn add_track(
     };
     tracks.push(Arc::clone(&track));
     drop(tracks);
+    let mut heard = shared.hearing.lock();
+    let listens = options.listen && track.is_audio && heard.is_none();
+    let hearing = listens.then(|| Arc::new(Hearing::new(lane)));
+    if hearing.is_some() {
+        heard.clone_from(&hearing);
+    }
+    drop(heard);
     let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
     sink.set_property("enable-last-sample", false);
     tags::collect(sink.upcast_ref(), &track.tags, &shared.tags.recording);
     let (on_packet, on_eos) = (Arc::clone(&track), track);
+    let ends = hearing.clone();
     let shared = Arc::clone(shared);
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 on_packet.push(&sample, &shared.clock);
+                if let Some(hearing) = &hearing {
+                    hearing.push(&sample, &shared.clock);
+                }
                 Ok(gst::FlowSuccess::Ok)
             })
-            .eos(move |_| on_eos.end())
+            .eos(move |_| {
+                on_eos.end();
+                if let Some(hearing) = &ends {
+                    hearing.end();
+                }
+            })
             .build(),
     );
     let sink = sink.upcast::<gst::Element>();

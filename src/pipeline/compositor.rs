@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::media::{Container, Encoder, Error, Frame, Output, OutputHandle, Source};
 use crate::overlay::Painter;
 use crate::sampling::Sampler;
-use crate::shot::ShotDetector;
 use crate::sync::{Paired, Synchronizer};
+use crate::timeline::cues::PictureCues;
 
 /// Analysed frames whose annotation may be awaited at a time: one being
 /// analysed while the next interval fills.
@@ -74,7 +74,7 @@ pub(super) struct Compositor {
     samples: Option<Sender<Sample>>,
     annotations: Receiver<Arc<Annotation>>,
     sync: Synchronizer<Frame>,
-    detector: ShotDetector,
+    cues: PictureCues,
     sampler: Option<Sampler>,
     painter: Option<Painter>,
     painted: Option<Arc<Annotation>>,
@@ -94,7 +94,7 @@ impl Compositor {
             watch,
             samples: Some(samples),
             annotations,
-            detector: ShotDetector::default(),
+            cues: PictureCues::every(),
             sampler: None,
             painter: None,
             painted: None,
@@ -108,7 +108,10 @@ impl Compositor {
         if let Some(output) = &self.output {
             output.finish();
         }
-        let Job { events, timekeeper, .. } = self.job;
+        let Job { events, mut timekeeper, .. } = self.job;
+        if let Some(timekeeper) = &mut timekeeper {
+            timekeeper.notice(&self.cues.finish());
+        }
         Composed { output: self.output, events, timekeeper, result }
     }
 
@@ -155,7 +158,12 @@ impl Compositor {
         if self.output.is_none() {
             self.open(&frame)?;
         }
-        let starts_shot = frame.with_picture(|p| self.detector.starts_shot(p))?;
+        let (start, end) = (frame.pts, frame.end());
+        let starts_shot = frame.with_picture(|p| self.cues.look(start, end, p))?.starts_shot;
+        let cues = self.cues.take();
+        if let Some(timekeeper) = &mut self.job.timekeeper {
+            timekeeper.notice(&cues);
+        }
         let sampled =
             self.sampler.as_mut().is_some_and(|sampler| sampler.wants(frame.pts, starts_shot));
         let sampled = sampled

@@ -26,6 +26,29 @@ pub(super) struct About {
     pub(super) settings: Config,
 }
 
+impl About {
+    /// The first line of a record whose first picture is `first`.
+    pub(super) fn header_line(&self, first: &Frame) -> anyhow::Result<String> {
+        let Size { width, height } = first.size();
+        let gstreamer = crate::media::version();
+        let header = events::Header {
+            heatcast: env!("CARGO_PKG_VERSION"),
+            input: &self.input,
+            model: events::Model {
+                name: &self.model_name,
+                version: &self.model_version,
+                sha256: &self.model_sha256,
+            },
+            onnxruntime: &self.onnxruntime,
+            gstreamer: &gstreamer,
+            provider: &self.provider,
+            picture: events::PictureShape { width, height, pixel_aspect: first.pixel_aspect() },
+            settings: &self.settings,
+        };
+        Ok(events::header_line(&header)?)
+    }
+}
+
 /// An events file being written.
 #[derive(Debug)]
 pub(super) struct EventLog {
@@ -45,27 +68,7 @@ impl EventLog {
 
     pub(super) fn write_header(&mut self, first: &Frame) -> anyhow::Result<()> {
         self.size = first.size();
-        let about = &self.about;
-        let gstreamer = crate::media::version();
-        let header = events::Header {
-            heatcast: env!("CARGO_PKG_VERSION"),
-            input: &about.input,
-            model: events::Model {
-                name: &about.model_name,
-                version: &about.model_version,
-                sha256: &about.model_sha256,
-            },
-            onnxruntime: &about.onnxruntime,
-            gstreamer: &gstreamer,
-            provider: &about.provider,
-            picture: events::PictureShape {
-                width: self.size.width,
-                height: self.size.height,
-                pixel_aspect: first.pixel_aspect(),
-            },
-            settings: &about.settings,
-        };
-        let line = events::header_line(&header)?;
+        let line = self.about.header_line(first)?;
         self.line(&line)
     }
 

@@ -67,7 +67,8 @@ impl<'a> Lessons<'a> {
     pub(super) fn open(path: &Path, wanted: Wanted<'a>) -> anyhow::Result<Self> {
         crate::media::init()?;
         let container = Container::Mkv;
-        let options = SourceOptions { program: wanted.program, container, video_only: true };
+        let options =
+            SourceOptions { program: wanted.program, container, video_only: true, listen: false };
         let (source, frames) = Source::open(path, &options)?;
         Ok(Self {
             source,

@@ -215,11 +215,12 @@ pub fn annotate(
     media::init()?;
     let container = Container::of(&job.output)?;
     let about = about(job, &prepared);
-    let options = SourceOptions { program: job.program, container, video_only: false };
+    let timekeeper = prepared.timekeeper(&job.timeline)?;
+    let listen = timekeeper.is_some();
+    let options = SourceOptions { program: job.program, container, video_only: false, listen };
     let (source, frames) = Source::open(&job.input, &options)?;
     let source = Arc::new(source);
     let events = job.events.as_ref().map(|path| EventLog::create(path, about)).transpose()?;
-    let timekeeper = prepared.timekeeper(&job.timeline)?;
 
     let (samples, from_compositor) = bounded(OUTSTANDING);
     let (annotations, from_analyst) = bounded(OUTSTANDING + 1);
@@ -435,7 +436,10 @@ fn finish(
         bail!(reason.unwrap_or_else(|| format!("{}: no frame came", job.input.display())));
     }
     let (timeline, timeline_result) = match composed.timekeeper {
-        Some(timekeeper) => timekeeper.finish(duration, &part, container),
+        Some(mut timekeeper) => {
+            timekeeper.notice(&source.cues(STOP_TIMEOUT));
+            timekeeper.finish(duration, &part, container)
+        }
         None => (Vec::new(), Ok(())),
     };
     std::fs::rename(&part, &job.output)

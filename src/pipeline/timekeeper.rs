@@ -15,7 +15,7 @@ use crate::media::{Container, Frame};
 use crate::model::Head;
 use crate::names;
 use crate::timeline::segmenter::{Profile, Segmenter};
-use crate::timeline::{Cue, CueKind, Segment};
+use crate::timeline::{Cue, Segment};
 
 /// The segmenters of a run, one for each head that is segmented.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Timekeeper {
     /// When a head, the profile, or the label of the breaks is unknown.
     pub(super) fn new(plan: TimelinePlan, heads: &[Head]) -> anyhow::Result<Self> {
         let profile = profile(&plan.profile)?;
-        let chosen = chosen(&plan, heads)?;
+        let chosen = chosen(&plan.heads, heads)?;
         if plan.needs_breaks {
             check_break(&plan, &chosen)?;
         }
@@ -58,13 +58,17 @@ impl Timekeeper {
         self.frame_rate = first.frame_rate();
     }
 
+    /// Takes what was noticed in picture and sound, in any order.
+    pub(super) fn notice(&mut self, cues: &[Cue]) {
+        for track in &mut self.tracks {
+            cues.iter().for_each(|cue| track.segmenter.cue(*cue));
+        }
+    }
+
     /// Takes what was said about a frame.
     pub(super) fn take(&mut self, annotation: &Annotation) {
         let Annotation { pts, starts_shot, .. } = *annotation;
         for track in &mut self.tracks {
-            if starts_shot {
-                track.segmenter.cue(Cue { kind: CueKind::ShotCut, start: pts, end: pts });
-            }
             let answer = annotation.heads.iter().find(|h| h.head == track.head);
             if let Some(answer) = answer {
                 track.segmenter.observe(pts, starts_shot, &evidence(&answer.probabilities));
@@ -124,12 +128,12 @@ pub(super) fn profile(name: &str) -> anyhow::Result<Profile> {
 }
 
 /// The heads to be segmented, in the order they were named.
-pub(super) fn chosen<'a>(plan: &TimelinePlan, heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
-    if plan.heads.is_empty() {
+pub(super) fn chosen<'a>(named: &[String], heads: &'a [Head]) -> anyhow::Result<Vec<&'a Head>> {
+    if named.is_empty() {
         return Ok(heads.first().into_iter().collect());
     }
     let mut chosen: Vec<&Head> = Vec::new();
-    for asked in &plan.heads {
+    for asked in named {
         let found = heads.iter().find(|h| names::plain(&h.name) == names::plain(asked));
         let Some(head) = found else {
             let known: Vec<&str> = heads.iter().map(|h| &*h.name).collect();

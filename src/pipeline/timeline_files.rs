@@ -44,6 +44,13 @@ impl TimelinePlan {
         self.files.is_empty() && !self.chapters_inside && !self.scte35_inside
     }
 
+    /// Has every format written into a folder, under the name `stem`.
+    pub fn fill_folder(&mut self, folder: &Path, stem: &str) {
+        self.folder = Some(folder.to_owned());
+        let path = |format: Format| folder.join(format!("{stem}.{}", format.extension()));
+        self.files.extend(Format::ALL.map(|format| (format, path(format))));
+    }
+
     /// Makes sure that the files may be written, and that an output of this
     /// kind can hold what goes inside; `taken` are other files of the run.
     ///
@@ -101,6 +108,11 @@ impl TimelineFiles {
     pub fn new(mut plan: TimelinePlan, frame_rate: Option<f64>) -> Self {
         plan.about.frame_rate = frame_rate;
         Self { plan, written: HashMap::new() }
+    }
+
+    /// The frame rate is this one from now on.
+    pub const fn set_frame_rate(&mut self, frame_rate: Option<f64>) {
+        self.plan.about.frame_rate = frame_rate;
     }
 
     /// Writes every file whose text has changed. Nothing before `settled`

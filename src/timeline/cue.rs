@@ -49,3 +49,10 @@ pub struct Cue {
     /// Until when; never before `start`.
     pub end: Pts,
 }
+
+impl Cue {
+    /// A moment.
+    pub const fn at(kind: CueKind, at: Pts) -> Self {
+        Self { kind, start: at, end: at }
+    }
+}

@@ -41,8 +41,18 @@ impl Server {
         rtsp: &str,
         more: &[&str],
     ) -> Self {
+        Self::start_model(&counter_model(), sources, rtsp, more)
+    }
+
+    /// The same with another model.
+    pub(crate) fn start_model<S: AsRef<std::ffi::OsStr>>(
+        model: &Path,
+        sources: impl IntoIterator<Item = S>,
+        rtsp: &str,
+        more: &[&str],
+    ) -> Self {
         let mut command = heatcast(["serve", "--web", "127.0.0.1:0", "--rtsp", rtsp, "--model"]);
-        command.arg(counter_model()).args(more).args(sources);
+        command.arg(model).args(more).args(sources);
         // GStreamer 1.22 warns of its own sticky events when clients join.
         command.env_remove("G_DEBUG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -27,6 +27,7 @@ mod joins;
 mod learn;
 mod lip_sync;
 mod live_server;
+mod live_timeline;
 mod looks;
 mod onnx;
 mod packages;

@@ -285,7 +285,14 @@ fn a_recording_is_whole_when_the_server_is_told_to_end() {
     let events = std::fs::read_to_string(dir.path("events.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
         events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines[0]["type"], "analysis");
+    assert_eq!(
+        (&lines[0]["type"], &lines[0]["model"]["name"]),
+        (&"header".into(), &"counter".into())
+    );
+    assert_eq!(lines[0]["picture"]["width"], 640);
+    let last = lines.last().unwrap();
+    assert_eq!((&last["type"], &last["reason"]), (&"end".into(), &"stopped on request".into()));
+    assert!(last["frames"].as_u64() > Some(0) && last["duration_s"].as_f64() > Some(1.0), "{last}");
     // Segments that were told of have ended for certain.
     let certain = |edge: &str| -> Vec<u64> {
         let boundaries = lines.iter().filter(|l| l["type"] == "boundary" && l["edge"] == edge);

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::{Dir, annotate, decode, encode, fails, json_of};
+use crate::common::{Dir, annotate, annotate_with, decode, encode, fails, heatcast, json_of, text};
 use crate::foreign::chapters;
 use crate::pictures::number_in_i420;
+use crate::recordings::{FPS, H264, Part, content_model, splice};
 
 const MS: u64 = 1_000_000;
 /// A profile for parts of four seconds.
@@ -61,6 +62,49 @@ fn a_break_is_in_every_file_and_inside_the_output() {
     }
     let names = dir.names();
     assert!(names.iter().all(|n| !n.contains(".part")), "{names:?}");
+}
+
+/// A profile for a recording of a minute.
+const SHORT: &str = "[evidence]\nweight = 0.1\n[durations.show]\nmedian_s = 60.0\nsigma = 0.8\n\
+    min_s = 10.0\n[durations.commercial]\nmedian_s = 50.0\nsigma = 0.6\nmin_s = 8.0\n";
+
+#[test]
+fn annotate_and_scan_find_the_same_breaks_between_black_and_silence() {
+    let dir = Dir::new();
+    let programme = |from_s, frames| Part::Programme { from_s, frames, saturation: 1.0 };
+    let black = Part::Black { frames: 12 };
+    let parts = [
+        programme(0.0, 10 * FPS),
+        programme(5.0, 10 * FPS),
+        black.clone(),
+        Part::Advert { which: 0, frames: 10 * FPS },
+        Part::Advert { which: 1, frames: 14 * FPS },
+        black,
+        programme(3.0, 10 * FPS),
+        programme(0.0, 10 * FPS),
+    ];
+    let input = splice(&dir, "rec.ts", &parts, "", H264);
+    let profile = dir.path("short.toml");
+    std::fs::write(&profile, SHORT).unwrap();
+    let listed = |mut command: std::process::Command, name: &str| {
+        let [edl, segments] = ["edl", "jsonl"].map(|e| dir.path(&format!("{name}.{e}")));
+        command.arg("--profile").arg(&profile);
+        command.arg("--edl").arg(&edl).arg("--segments").arg(&segments);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        [edl, segments].map(|path| std::fs::read_to_string(path).unwrap())
+    };
+    let mut scan = heatcast(["scan", "-q", "--model"]);
+    scan.arg(content_model()).arg(&input);
+    let [scanned, _] = listed(scan, "scan");
+    let annotate = annotate_with(&content_model(), &input, &dir.path("o.ts"), &[]);
+    let [annotated, segments] = listed(annotate, "annotate");
+    // In the middle of the black: 20 s and 44.48 s, and half of 0.48 s each.
+    let words: Vec<f64> = annotated.split_whitespace().map(|w| w.parse().unwrap()).collect();
+    let [start, end, 3.0] = words[..] else { panic!("{annotated:?}") };
+    assert!((start - 20.24).abs() < 0.03 && (end - 44.72).abs() < 0.03, "{annotated:?}");
+    assert_eq!(annotated, scanned);
+    assert!(segments.contains("\"start_cues\":[\"shot_cut\",\"black\",\"silence\"]"), "{segments}");
 }
 
 #[test]

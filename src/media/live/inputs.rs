@@ -1,5 +1,5 @@
 //! The ends of live sources that need a word of explanation: sockets, test
-//! patterns, and why a server cannot be reached.
+//! patterns, demultiplexers, and why a server cannot be reached.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
 use super::super::Error;
-use super::super::elements::make;
+use super::super::elements::{demuxer_for, make};
 use super::super::source::capsfilter;
+use super::splices;
 
 /// How long it is tried to find out why a server cannot be reached.
 const PROBE: Duration = Duration::from_secs(2);
@@ -82,4 +83,14 @@ pub(super) fn test_pattern(text: &str) -> Result<(gst::Element, gst::Element), E
         .framerate(gst::Fraction::new(fps, 1))
         .build();
     Ok((test, capsfilter(&caps)?))
+}
+
+/// The demultiplexer for a container. Playlists go to the demultiplexers that
+/// work outside of playback bins.
+pub(super) fn live_demuxer(name: &str, caps: &gst::Caps) -> Result<Option<gst::Element>, Error> {
+    match name {
+        "application/x-hls" => make("hlsdemux").map(Some),
+        "application/dash+xml" => make("dashdemux").map(Some),
+        _ => Ok(demuxer_for(caps).inspect(splices::ask_for)),
+    }
 }

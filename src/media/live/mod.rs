@@ -17,6 +17,7 @@ mod recorder;
 mod rtsp;
 mod sound;
 mod source;
+mod splices;
 mod video;
 
 pub use encoder::{EncoderSettings, LiveEncoder};

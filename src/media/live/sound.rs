@@ -11,6 +11,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::super::elements::codec_name;
+use super::super::hearing::Hearing;
 use super::super::source::{link, sink_silently, start};
 use super::super::track::Track;
 use super::super::{Container, Error};
@@ -61,6 +62,8 @@ pub(super) fn add_sound(
         return sink_silently(pipeline, pad);
     };
     let track = Arc::new(track);
+    let hearing = Arc::new(Hearing::new(LANE));
+    *shared.hearing.lock() = Some(Arc::clone(&hearing));
     let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).build();
     sink.set_property("enable-last-sample", false);
     let (on_packet, clock) = (Arc::clone(&track), Arc::clone(shared));
@@ -69,6 +72,7 @@ pub(super) fn add_sound(
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 on_packet.push(&sample, &clock.clock);
+                hearing.push(&sample, &clock.clock);
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),

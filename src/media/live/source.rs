@@ -21,17 +21,19 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
-use super::super::elements::{best, demuxer_for, make};
-use super::super::source::{
-    describe_io, is_video, kind_of, link, running_time, sentence, sink_silently, start,
-};
+use super::super::elements::{best, make};
+use super::super::hearing::Hearing;
+use super::super::kind::{describe_io, is_video, kind_of, sentence};
+use super::super::source::{link, running_time, sink_silently, start};
 use super::super::{Error, Frame, patience};
-use super::inputs::{test_pattern, udp, unreachable_because};
+use super::inputs::{live_demuxer, test_pattern, udp, unreachable_because};
 use super::sound::{Pumped, Sound, add_sound};
+use super::splices;
 use super::video::{PictureFormat, add_branch};
 use crate::clock::MediaClock;
 use crate::config::{SourceKind, SourceUri, Transport};
 use crate::sync_cell::Locked;
+use crate::timeline::Cue;
 
 /// How long a server may take to answer.
 const CONNECT_SECONDS: u32 = 10;
@@ -101,6 +103,10 @@ pub(super) struct Shared {
     pub(super) paced: bool,
     pub(super) outlet: Outlet,
     pub(super) clock: Locked<MediaClock>,
+    /// Announced splices that nobody has asked for yet.
+    pub(super) splices: Locked<Vec<Cue>>,
+    /// Of the sound that is passed on.
+    pub(super) hearing: Locked<Option<Arc<Hearing>>>,
     pub(super) closed: AtomicBool,
     has_video: AtomicBool,
     has_sound: AtomicBool,
@@ -175,6 +181,8 @@ impl LiveSource {
             options,
             outlet,
             clock: Locked::default(),
+            splices: Locked::default(),
+            hearing: Locked::default(),
             closed: AtomicBool::new(false),
             has_video: AtomicBool::new(false),
             has_sound: AtomicBool::new(false),
@@ -320,6 +328,16 @@ impl LiveSource {
         self.shared.frames.load(Relaxed)
     }
 
+    /// What sound and stream said about boundaries since this was last asked:
+    /// silence, changes of the sound's channels, and announced splices (SCTE-35).
+    /// Times count from the opening of the source; a splice may be yet to come.
+    pub fn take_cues(&self) -> Vec<Cue> {
+        let mut cues = std::mem::take(&mut *self.shared.splices.lock());
+        let hearing = self.shared.hearing.lock().clone();
+        cues.extend(hearing.map(|hearing| hearing.take()).unwrap_or_default());
+        cues
+    }
+
     /// Repairs of the source's clock so far.
     pub fn clock_repairs(&self) -> usize {
         self.shared.clock.lock().repairs()
@@ -354,6 +372,10 @@ impl LiveSource {
         let track = self.shared.track.take();
         if let Some((track, _)) = &track {
             track.end();
+        }
+        let hearing = self.shared.hearing.take();
+        if let Some(hearing) = hearing {
+            hearing.stop();
         }
         let _ = self.pipeline.set_state(gst::State::Null);
         if let Some((_, Some(pump))) = track {
@@ -454,6 +476,7 @@ fn plug(
         if shared.has_video.swap(true, Relaxed) {
             return sink_silently(pipeline, pad);
         }
+        splices::watch(pad, shared);
         return add_branch(pipeline, pad, caps, shared);
     }
     if ["text/", "subpicture/", "application/x-teletext", "closedcaption/", "meta/", "private/"]
@@ -467,16 +490,6 @@ fn plug(
         return sink_silently(pipeline, pad);
     }
     Err(Error::Live(format!("it sends {}, which Heatcast cannot read", kind_of(caps))))
-}
-
-/// The demultiplexer for a container. Playlists go to the demultiplexers that
-/// work outside of playback bins.
-fn live_demuxer(name: &str, caps: &gst::Caps) -> Result<Option<gst::Element>, Error> {
-    match name {
-        "application/x-hls" => make("hlsdemux").map(Some),
-        "application/dash+xml" => make("dashdemux").map(Some),
-        _ => Ok(demuxer_for(caps)),
-    }
 }
 
 fn find_type(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Shared>) -> Result<(), Error> {

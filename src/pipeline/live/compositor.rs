@@ -5,7 +5,6 @@
 //! Stream time goes on through every outage: it counts from the start of the
 //! stream, and a source that comes back continues it.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,7 +13,9 @@ use crossbeam_channel::{Receiver, never, select};
 
 use super::boundaries::Boundaries;
 use super::changes::Album;
+use super::chronicle::Scribe;
 use super::desk::{Answer, Place};
+use super::event_file::EventFile;
 use super::stream::{Controls, Latest, Stream};
 use crate::annotation::Annotation;
 use crate::config::Config;
@@ -26,9 +27,10 @@ use crate::media::{
 use crate::overlay::{Painter, Style, slate};
 use crate::pipeline::analyst::Sample;
 use crate::sampling::Sampler;
-use crate::shot::ShotDetector;
 use crate::sync::LivePairing;
-use crate::timeline::events;
+use crate::timeline::cues::PictureCues;
+use crate::timeline::segmenter::SegmentEvent;
+use crate::timeline::{Cue, events};
 use crate::web::station::State;
 
 /// Size of the slate of a source that never sent a picture.
@@ -50,6 +52,16 @@ pub(super) struct Inlet {
     pub(super) frames: Receiver<LiveFrame>,
     pub(super) sound: Receiver<Sound>,
     pub(super) answers: Receiver<Answer>,
+    /// What the source noticed in sound and stream, with the number of the
+    /// opening that its time counts from.
+    pub(super) cues: Receiver<(u64, Cue)>,
+}
+
+/// Where what is known of a stream goes, beside the picture.
+pub(super) struct Records {
+    pub(super) events: Option<EventFile>,
+    pub(super) boundaries: Boundaries,
+    pub(super) scribe: Option<Scribe>,
 }
 
 pub(super) struct Compositor {
@@ -57,10 +69,9 @@ pub(super) struct Compositor {
     config: Arc<Config>,
     place: Place,
     album: Album,
-    events: Option<std::fs::File>,
-    boundaries: Option<Boundaries>,
+    records: Records,
     pairing: LivePairing,
-    detector: ShotDetector,
+    cues: PictureCues,
     sampler: Sampler,
     controls: (Controls, u64),
     painter: Option<Painter>,
@@ -71,6 +82,8 @@ pub(super) struct Compositor {
     anchor: Option<(u64, i128)>,
     last_pts: Option<Pts>,
     last_frame: Instant,
+    /// Where the last picture of the source ends.
+    pictures_end: Pts,
     last_sent: Instant,
     slate: Option<Frame>,
     next_slate: Instant,
@@ -85,8 +98,7 @@ impl Compositor {
         config: Arc<Config>,
         place: Place,
         album: Album,
-        events: Option<std::fs::File>,
-        boundaries: Option<Boundaries>,
+        records: Records,
     ) -> Self {
         let now = Instant::now();
         let controls = stream.controls();
@@ -98,10 +110,9 @@ impl Compositor {
             config,
             place,
             album,
-            events,
-            boundaries,
+            records,
             pairing: LivePairing::new(max_age),
-            detector: ShotDetector::default(),
+            cues: PictureCues::every(),
             painter: None,
             output: None,
             clean: None,
@@ -109,6 +120,7 @@ impl Compositor {
             anchor: None,
             last_pts: None,
             last_frame: now,
+            pictures_end: Pts(0),
             last_sent: now,
             slate: None,
             next_slate: now,
@@ -144,6 +156,9 @@ impl Compositor {
             while let Ok(sound) = inlet.sound.try_recv() {
                 self.pass_sound(sound);
             }
+            while let Ok((opening, cue)) = inlet.cues.try_recv() {
+                self.notice(opening, cue);
+            }
             while let Ok(answer) = inlet.answers.try_recv() {
                 self.learn(answer);
             }
@@ -157,11 +172,52 @@ impl Compositor {
                 std::thread::sleep(TICK);
             }
         }
-        if let Some(boundaries) = self.boundaries.take() {
-            self.tell(&boundaries.finish());
-        }
+        self.break_off();
+        self.finish_records();
         self.output = None;
         self.stream.video.end();
+    }
+
+    /// Ends what is written down about the stream.
+    fn finish_records(&mut self) {
+        let (stream, end) = (Arc::clone(&self.stream), self.pictures_end);
+        if let Some(scribe) = self.records.scribe.take() {
+            scribe.finish(end, self.rate);
+        }
+        let Some(events) = self.records.events.take() else { return };
+        let is_over = stream.doing().state == State::Ended;
+        let finished = events.finish(&events::End {
+            frames: stream.measures.frames.load(Relaxed),
+            analysed: stream.measures.analyst.analysed.load(Relaxed),
+            duration: end,
+            reason: (!is_over).then_some("stopped on request"),
+        });
+        if let Err(error) = finished {
+            tracing::error!("stream {}: the events file has no end: {error:#}", stream.name);
+        }
+    }
+
+    /// Has the timeline's files written where that is due.
+    fn keep_files_up(&mut self, now: Pts) {
+        if let Some(scribe) = &mut self.records.scribe {
+            scribe.keep_up(now, self.rate);
+        }
+    }
+
+    /// No more pictures come for now: what was going on ends with the last one.
+    fn break_off(&mut self) {
+        let cues = self.cues.finish();
+        self.records.boundaries.notice(&cues);
+        let events = self.records.boundaries.close(self.pictures_end);
+        self.tell(&[], &events);
+    }
+
+    /// Takes up what the source noticed.
+    fn notice(&mut self, opening: u64, cue: Cue) {
+        let Some((_, offset)) = self.anchor.filter(|anchor| anchor.0 == opening) else { return };
+        let at = |pts: Pts| Pts(u64::try_from(i128::from(pts.0) + offset).unwrap_or(0));
+        let cue = Cue { start: at(cue.start), end: at(cue.end), ..cue };
+        self.records.boundaries.notice(&[cue]);
     }
 
     fn sleep(&self) -> Duration {
@@ -176,32 +232,42 @@ impl Compositor {
     fn learn(&mut self, answer: Answer) {
         let annotation = Arc::clone(&answer.annotation);
         let size = answer.frame.size();
-        let mut lines = events::annotation_lines(&annotation, size).unwrap_or_default();
-        if let Some(boundaries) = &mut self.boundaries {
-            lines.extend(boundaries.take(&annotation));
+        let lines = events::annotation_lines(&annotation, size).unwrap_or_default();
+        let found = self.records.boundaries.take(&annotation);
+        if let Some(file) = &mut self.records.events
+            && let Err(error) = file.begin(&answer.frame)
+        {
+            self.give_events_up(&error);
         }
-        self.tell(&lines);
+        self.tell(&lines, &found);
+        self.keep_files_up(annotation.pts);
         *self.stream.annotation.lock() = Some(Arc::clone(&annotation));
         self.pairing.push_annotation(annotation);
         self.album.note(&self.stream, answer);
     }
 
-    /// Tells whoever listens, and the events file.
-    fn tell(&mut self, lines: &[String]) {
-        for line in lines {
+    /// Tells whoever listens, the files about the timeline, and the events file.
+    fn tell(&mut self, lines: &[String], found: &[SegmentEvent]) {
+        let found_lines = found.iter().filter_map(|event| events::boundary_line(event).ok());
+        let lines: Vec<String> = lines.iter().cloned().chain(found_lines).collect();
+        for line in &lines {
             self.stream.events.push(line);
         }
-        if lines.is_empty() {
-            return;
+        if let Some(scribe) = &mut self.records.scribe {
+            scribe.take(found);
         }
-        let Some(file) = &mut self.events else { return };
-        if let Err(error) = file.write_all((lines.join("\n") + "\n").as_bytes()) {
-            let name = &self.stream.name;
-            tracing::error!(
-                "stream {name}: the events file cannot be written: {error}; it ends here"
-            );
-            self.events = None;
+        let Some(file) = &mut self.records.events else { return };
+        if let Err(error) = file.write(&lines) {
+            self.give_events_up(&error);
         }
+    }
+
+    fn give_events_up(&mut self, error: &anyhow::Error) {
+        let name = &self.stream.name;
+        tracing::error!(
+            "stream {name}: the events file cannot be written: {error:#}; it ends here"
+        );
+        self.records.events = None;
     }
 
     fn pass_sound(&mut self, sound: Sound) {
@@ -228,7 +294,9 @@ impl Compositor {
                 let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 let offset = i128::from(now.max(least)) - raw;
                 self.anchor = Some((live.opening, offset));
-                self.detector = ShotDetector::default();
+                let cues = self.cues.finish();
+                self.records.boundaries.notice(&cues);
+                self.cues = PictureCues::every();
                 self.pairing.reset();
                 offset
             }
@@ -265,7 +333,11 @@ impl Compositor {
         self.open(&format)?;
         self.follow_controls(&format);
 
-        let starts_shot = frame.with_picture(|p| self.detector.starts_shot(p))?;
+        self.pictures_end = frame.end();
+        let end = self.pictures_end;
+        let starts_shot = frame.with_picture(|p| self.cues.look(pts, end, p))?.starts_shot;
+        let cues = self.cues.take();
+        self.records.boundaries.notice(&cues);
         if starts_shot {
             self.pairing.start_shot(pts);
         }
@@ -418,10 +490,12 @@ impl Compositor {
             self.next_slate = now;
             stream.measures.set_age(None);
             self.pairing.reset();
+            self.break_off();
             if state == State::Running {
                 stream.set_doing(State::Reconnecting, Some("no picture comes".to_owned()));
             }
         }
+        self.keep_files_up(self.pictures_end);
         self.next_slate = (self.next_slate + pause).max(now);
         self.open(&format)?;
         let least = self.last_pts.map_or(0, |last| last.0 + STEP);

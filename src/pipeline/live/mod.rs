@@ -16,8 +16,10 @@
 mod backoff;
 mod boundaries;
 mod changes;
+mod chronicle;
 mod compositor;
 mod desk;
+mod event_file;
 mod measures;
 mod station;
 mod stream;
@@ -35,9 +37,12 @@ use crossbeam_channel::bounded;
 
 use self::boundaries::Boundaries;
 use self::changes::Album;
-use self::compositor::{Compositor, Inlet};
+use self::chronicle::{Scribe, origin_now, set_aside, timeline_plan};
+use self::compositor::{Compositor, Inlet, Records};
 use self::desk::{Desk, DeskAnalyst, Load};
+use self::event_file::EventFile;
 use self::stream::{Controls, Stream};
+use super::event_log::About;
 use super::{StopFlag, load_classifier, spawn};
 use crate::config::{Config, SourceKind, SourceUri, StreamConfig};
 use crate::explain::Method;
@@ -55,6 +60,8 @@ const FRAMES: usize = 3;
 const SOUND: usize = 256;
 /// Answers that may wait.
 const ANSWERS: usize = 4;
+/// Cues of a source that may wait.
+const CUES: usize = 256;
 /// Streams at a time.
 const MOST_STREAMS: usize = 32;
 /// How long all may take to end.
@@ -114,6 +121,10 @@ pub fn plan_live(config: Config) -> anyhow::Result<LivePlan> {
         controls.with_context(|| format!("stream `{}`", stream.name))
     });
     let controls = controls.collect::<anyhow::Result<_>>()?;
+    for stream in &config.stream {
+        Boundaries::new(stream, classifier.heads())
+            .with_context(|| format!("stream `{}`", stream.name))?;
+    }
     Ok(LivePlan { config, rtsp, web, model, classifier, controls })
 }
 
@@ -194,11 +205,28 @@ fn check_stream(stream: &StreamConfig) -> anyhow::Result<()> {
             .and_then(|_| std::fs::remove_file(&probe))
             .with_context(|| format!("stream `{name}`: cannot write into {}", stream.record))?;
     }
+    if !stream.timeline.is_empty() {
+        let folder = Path::new(&stream.timeline);
+        check_folder(folder).with_context(|| format!("stream `{name}`: timeline"))?;
+    }
     if !stream.events.is_empty() {
         super::check_parent(Path::new(&stream.events))
             .with_context(|| format!("stream `{name}`: events"))?;
     }
     Ok(())
+}
+
+/// Makes a folder if need be, and makes sure that it can be written into.
+fn check_folder(folder: &Path) -> anyhow::Result<()> {
+    if !folder.is_dir() {
+        super::check_parent(folder)?;
+        std::fs::create_dir(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let probe = folder.join(format!(".heatcast-{}", std::process::id()));
+    std::fs::File::create(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .with_context(|| format!("cannot write into {}", folder.display()))
 }
 
 /// A stream with its threads and outputs.
@@ -237,6 +265,7 @@ pub(super) struct Live {
     heads: Vec<Head>,
     /// Methods that each head allows.
     methods: Vec<Vec<Method>>,
+    sha256: String,
     runtime: String,
     provider: String,
     desk: Arc<Desk>,
@@ -327,6 +356,7 @@ impl Live {
             model: Arc::clone(&model),
             heads: classifier.heads().to_vec(),
             methods: methods.collect(),
+            sha256: classifier.sha256().to_owned(),
             runtime: classifier.runtime_version().to_owned(),
             provider: classifier.provider().to_owned(),
             desk: Arc::clone(&desk),
@@ -353,35 +383,47 @@ impl Live {
     /// Starts a stream whose name is free.
     fn launch(&self, config: StreamConfig, controls: Controls) -> anyhow::Result<Arc<Stream>> {
         let uri: SourceUri = config.source.parse().map_err(|why: String| anyhow!(why))?;
+        let events = Some(&config.events).filter(|path| !path.is_empty());
         let events =
-            Some(PathBuf::from(&config.events)).filter(|path| !path.as_os_str().is_empty());
-        let events = events
-            .map(|path| {
-                let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-                file.with_context(|| format!("cannot write the events file {}", path.display()))
-            })
-            .transpose()?;
+            events.map(|path| EventFile::open(Path::new(path), self.about(&uri))).transpose()?;
+        let boundaries = Boundaries::new(&config, &self.heads)?;
+        let plan = timeline_plan(&config, origin_now());
+        plan.as_ref().map_or(Ok(()), |plan| set_aside(plan, &config.name))?;
         let stream = Arc::new(Stream::new(uri, config, controls));
         let (frames, from_source) = bounded(FRAMES);
         let (sound, sound_from_source) = bounded(SOUND);
         let (answers, from_analyst) = bounded(ANSWERS);
+        let (cues, noticed) = bounded(CUES);
         let outlet = Outlet {
             frames,
             waiting: from_source.clone(),
             sound,
             dropped: Arc::clone(&stream.measures.queue),
         };
-        let inlet = Inlet { frames: from_source, sound: sound_from_source, answers: from_analyst };
+        let inlet = Inlet {
+            frames: from_source,
+            sound: sound_from_source,
+            answers: from_analyst,
+            cues: noticed,
+        };
         let place = self.desk.sit(&stream, answers);
         let (album, common) = (self.album.clone(), Arc::clone(&self.config));
-        let boundaries = self.heads.first().map(Boundaries::new).transpose()?;
+        let mut threads = Vec::new();
+        let scribe = plan
+            .map(|plan| {
+                let (scribe, work) = Scribe::new(&stream.name, boundaries.heads(), plan);
+                threads.push(spawn("timeline", work)?);
+                anyhow::Ok(scribe)
+            })
+            .transpose()?;
+        let records = Records { events, boundaries, scribe };
         let (own, config) = (Arc::clone(&stream), Arc::clone(&common));
-        let compositor = Compositor::new(own, config, place, album, events, boundaries);
+        let compositor = Compositor::new(own, config, place, album, records);
         let watched = Arc::clone(&stream);
-        let threads = vec![
-            spawn("compositor", move || compositor.run(&inlet))?,
-            spawn("watcher", move || watcher::watch(&watched, &common.live, &outlet))?,
-        ];
+        threads.push(spawn("compositor", move || compositor.run(&inlet))?);
+        threads.push(spawn("watcher", move || {
+            watcher::watch(&watched, &common.live, &outlet, &cues);
+        })?);
         let recorder = Some(&stream.config.record).filter(|folder| !folder.is_empty());
         let recorder = recorder
             .map(|folder| {
@@ -398,6 +440,19 @@ impl Live {
         let running = Running { stream: Arc::clone(&stream), mounts, recorder, threads };
         self.running.lock().push(running);
         Ok(stream)
+    }
+
+    /// What the record of a stream says about the run.
+    fn about(&self, uri: &SourceUri) -> About {
+        About {
+            input: uri.to_string(),
+            model_name: self.model.spec.name.clone(),
+            model_version: self.model.spec.version.clone(),
+            model_sha256: self.sha256.clone(),
+            onnxruntime: self.runtime.clone(),
+            provider: self.provider.clone(),
+            settings: Config::clone(&self.config),
+        }
     }
 
     fn mounts(&self, stream: &Stream) -> Vec<(String, Mount)> {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::backoff::Backoff;
 use super::stream::Stream;
 use crate::config::{Audio, LiveConfig, SourceKind};
 use crate::frame::Size;
 use crate::media::{LiveEvent, LiveOptions, LiveSource, Outlet, PictureFormat};
+use crate::timeline::Cue;
 
 /// How often a source is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -27,7 +30,12 @@ enum End {
 }
 
 /// Watches over the source of one stream until the stream stops.
-pub(super) fn watch(stream: &Stream, live: &LiveConfig, outlet: &Outlet) {
+pub(super) fn watch(
+    stream: &Stream,
+    live: &LiveConfig,
+    outlet: &Outlet,
+    cues: &Sender<(u64, Cue)>,
+) {
     let seed = std::collections::hash_map::RandomState::new();
     let seed = std::hash::BuildHasher::hash_one(&seed, &stream.name);
     let first = Duration::from_millis(live.retry_first_ms.into());
@@ -36,7 +44,7 @@ pub(super) fn watch(stream: &Stream, live: &LiveConfig, outlet: &Outlet) {
     while !stream.is_stopping() {
         opening += 1;
         let begun = Instant::now();
-        let end = once(stream, live, outlet, opening);
+        let end = once(stream, live, outlet, cues, opening);
         match end {
             End::Asked => continue,
             End::Finished => {
@@ -56,7 +64,13 @@ pub(super) fn watch(stream: &Stream, live: &LiveConfig, outlet: &Outlet) {
     }
 }
 
-fn once(stream: &Stream, live: &LiveConfig, outlet: &Outlet, opening: u64) -> End {
+fn once(
+    stream: &Stream,
+    live: &LiveConfig,
+    outlet: &Outlet,
+    cues: &Sender<(u64, Cue)>,
+    opening: u64,
+) -> End {
     let config = &stream.config;
     let options = LiveOptions {
         transport: config.transport,
@@ -70,7 +84,12 @@ fn once(stream: &Stream, live: &LiveConfig, outlet: &Outlet, opening: u64) -> En
         Ok(source) => source,
         Err(error) => return End::Lost(stream.uri.without_secrets(&error.to_string())),
     };
-    let end = attend(stream, live, &source);
+    let end = attend(stream, live, &source, &|noticed| {
+        // Whoever is so far behind has lost its pictures, too.
+        for cue in noticed {
+            let _ = cues.try_send((opening, cue));
+        }
+    });
     let repairs = u64::try_from(source.clock_repairs()).unwrap_or(0);
     stream.measures.clock_repairs.fetch_add(repairs, Relaxed);
     // Closing may take its time where a server does not answer, and nothing
@@ -94,7 +113,7 @@ fn configured(live: &LiveConfig) -> Option<PictureFormat> {
     (size.width > 0).then(|| PictureFormat::plain(size, 0).ok()).flatten()
 }
 
-fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
+fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource, tell: &dyn Fn(Vec<Cue>)) -> End {
     let patience = Duration::from_secs_f64(live.stall_timeout_s);
     let is_file = matches!(stream.uri.kind, SourceKind::File(_));
     let mut moved = (0, Instant::now());
@@ -107,6 +126,7 @@ fn attend(stream: &Stream, live: &LiveConfig, source: &LiveSource) -> End {
         if stream.reopen.swap(false, Relaxed) {
             return End::Asked;
         }
+        tell(source.take_cues());
         match source.poll(TICK) {
             Some(LiveEvent::Eos) if is_file && stream.config.r#loop => {
                 let goes_on = source.rewind();

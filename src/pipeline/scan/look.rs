@@ -175,10 +175,9 @@ impl<'a> Looker<'a> {
     }
 
     fn take(&mut self, frame: &Frame) -> anyhow::Result<()> {
-        let start = frame.pts;
-        let usual = frame.frame_rate().map_or(40_000_000, |fps| (1e9 / fps) as u64);
-        let end = Pts(start.0 + frame.duration.filter(|d| *d < 10 * usual).unwrap_or(usual));
-        if !self.all && self.before.is_some_and(|before| start.secs_since(before) > GAP_S) {
+        let (start, end) = (frame.pts, frame.end());
+        let follows = self.before.is_some_and(|before| start.secs_since(before) <= GAP_S);
+        if !self.all && !follows {
             self.seen.picture_cues.extend(self.pictures.finish());
             self.pictures = PictureCues::every();
         }
@@ -187,8 +186,9 @@ impl<'a> Looker<'a> {
         self.seen.end = self.seen.end.max(end);
         let glimpse = frame.with_picture(|p| self.pictures.look(start, end, p))?;
         self.seen.picture_cues.extend(self.pictures.take());
-        // Between two sampled pictures a shot begins somewhere.
-        let starts_shot = glimpse.starts_shot && !self.all;
+        // Between two sampled pictures a shot begins somewhere, and what came
+        // before the first of several that follow each other is not known.
+        let starts_shot = glimpse.starts_shot && !self.all && follows;
         let due = self.sampler.wants(start, starts_shot);
         if self.all || due {
             match self.eye.classify(frame, self.all) {

@@ -197,7 +197,7 @@ pub fn plan_scan(job: Scan, stop: &StopFlag) -> anyhow::Result<ScanPlan> {
     let profile_name = timeline.profile.clone();
     let profile = profile(&profile_name)?;
     let first = Classifier::load(&model, &options)?;
-    let wanted = chosen(timeline, first.heads())?;
+    let wanted = chosen(&timeline.heads, first.heads())?;
     if timeline.needs_breaks {
         check_break(timeline, &wanted)?;
     }

@@ -29,7 +29,8 @@ const STEP: usize = 4;
 /// What was seen in one picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glimpse {
-    /// True when the picture shows another scene than the one before.
+    /// True when the picture shows another scene than the one before; of every
+    /// picture of a stream also for the very first one.
     pub starts_shot: bool,
     /// True when it is black.
     pub black: bool,
@@ -84,11 +85,11 @@ impl PictureCues {
         let black = is_black(picture, dark);
         let glance = Glance::of(picture);
         let starts_shot = match (&mut self.pace, &self.last) {
-            (Pace::Every(shots), last) => shots.starts_shot(picture) && last.is_some(),
+            (Pace::Every(shots), _) => shots.starts_shot_at(&glance),
             (Pace::Sampled, Some((_, before))) => glance.is_another_scene(before),
             (Pace::Sampled, None) => false,
         };
-        if starts_shot {
+        if starts_shot && self.last.is_some() {
             self.found.push(Cue { kind: CueKind::ShotCut, start, end: start });
         }
         self.found.extend(self.black.push(start, end, black));

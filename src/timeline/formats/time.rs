@@ -171,6 +171,13 @@ impl WallTime {
     /// The beginning of Unix time, for formats that insist on a date.
     pub(super) const EPOCH: Self = Self { at: Timestamp::UNIX_EPOCH, offset: Offset::UTC };
 
+    /// So many milliseconds after the beginning of 1970, in UTC; none for a
+    /// moment that no calendar has.
+    pub fn from_unix_ms(ms: u64) -> Option<Self> {
+        let at = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
+        Some(Self { at, offset: Offset::UTC })
+    }
+
     /// The moment so much later.
     pub(super) fn after(self, after: Pts) -> Self {
         let ms = i64::try_from(millis(after)).unwrap_or(i64::MAX);

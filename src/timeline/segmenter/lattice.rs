@@ -59,6 +59,11 @@ impl Prior {
         self.duration.max_s.map_or_else(|| self.whole(self.flat_from), |_| NEVER)
     }
 
+    /// Seconds after which it does not matter any more where a segment began.
+    pub(super) fn reach(&self) -> f64 {
+        self.window().max(self.flat_from)
+    }
+
     /// Seconds within which starts have to be looked at one by one.
     fn window(&self) -> f64 {
         self.duration.max_s.unwrap_or(self.flat_from)

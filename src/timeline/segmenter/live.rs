@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::candidates::{Candidate, candidates};
 use super::evidence::EvidenceSums;
-use super::lattice::{Lattice, Root, Span};
+use super::lattice::{Lattice, Prior, Root, Span};
 use super::padding::moved;
 use super::{Model, Profile, SlotClock};
 use crate::frame::Pts;
@@ -15,6 +15,11 @@ use crate::timeline::segment::Segment;
 
 /// Seconds of a stream before anything is said about it.
 const WARM_UP_S: f64 = 2.0;
+/// Cues that wait to be looked at, at most: nobody looks where no classifier
+/// answers.
+const MOST_CUES: usize = 10_000;
+/// Nodes that are forgotten together, at least; all others move up then.
+const TOGETHER: usize = 64;
 
 /// Which end of a segment an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +115,8 @@ pub struct LiveSegmenter {
     nodes: Vec<Node>,
     /// Nodes that no cue will change any more; at least the root.
     settled: usize,
+    /// Whether nodes right behind the root were forgotten.
+    thinned: bool,
     /// Segments that are not over for certain, in order.
     mentioned: Vec<Mentioned>,
     next_id: u64,
@@ -119,17 +126,22 @@ impl LiveSegmenter {
     /// A segmenter for a head with these labels that decides about what is
     /// `lag` behind the stream.
     pub fn new(head: &str, labels: &[Arc<str>], profile: &Profile, lag: Duration) -> Self {
-        let model = Model::new(head, labels, profile);
+        Self::begin(Model::new(head, labels, profile), lag.as_secs_f64(), 1)
+    }
+
+    /// A segmenter that has seen nothing and calls its next segment `next_id`.
+    fn begin(model: Model, lag_s: f64, next_id: u64) -> Self {
         Self {
-            lag_s: lag.as_secs_f64(),
+            lag_s,
             sums: model.sums(),
             cues: Vec::new(),
             first: None,
             lattice: None,
             nodes: Vec::new(),
             settled: 1,
+            thinned: false,
             mentioned: Vec::new(),
-            next_id: 1,
+            next_id,
             model,
         }
     }
@@ -143,7 +155,9 @@ impl LiveSegmenter {
 
     /// Takes a cue, as soon as it is over.
     pub fn cue(&mut self, cue: Cue) {
-        self.cues.push(cue);
+        if self.cues.len() < MOST_CUES {
+            self.cues.push(cue);
+        }
     }
 
     /// The stream has come to `now`: what that changes. Once a second is often
@@ -154,8 +168,16 @@ impl LiveSegmenter {
 
     /// The stream is over at `end`: everything that was left open is decided.
     pub fn finish(mut self, end: Pts) -> Vec<SegmentEvent> {
+        self.close(end)
+    }
+
+    /// The stream breaks off at `end`: everything that was left open is
+    /// decided. What comes after it is another timeline; its ids go on.
+    pub fn close(&mut self, end: Pts) -> Vec<SegmentEvent> {
         self.sums.finish(end.as_secs_f64());
-        self.step(end, true)
+        let events = self.step(end, true);
+        *self = Self::begin(self.model.clone(), self.lag_s, self.next_id);
+        events
     }
 
     fn step(&mut self, now: Pts, over: bool) -> Vec<SegmentEvent> {
@@ -189,6 +211,7 @@ impl LiveSegmenter {
             events = self.tell(Moment { now, over, decided, here }, &believed, &margins);
             if let Some(last) = decided.checked_sub(1).filter(|_| !over) {
                 lattice = self.reroot(lattice, believed[last].span);
+                lattice = self.thin(lattice, time);
             }
         }
         self.settle(&lattice, time);
@@ -222,9 +245,29 @@ impl LiveSegmenter {
         if span.start == 0 && root.label.is_some() {
             return lattice;
         }
-        self.nodes.drain(..span.start);
+        if span.start > 0 {
+            self.nodes.drain(..span.start);
+            self.thinned = false;
+        }
         self.settled = self.settled.saturating_sub(span.start).max(1);
         self.rooted(Root { label: Some(span.label), begins: span.start > 0 || root.begins })
+    }
+
+    /// The lattice without the nodes within its first segment at which no
+    /// boundary will ever be: those after which every segment that could follow
+    /// has been long enough for its prior to be flat, or would be too long. So a
+    /// programme may last for days.
+    fn thin(&mut self, lattice: Lattice, now: f64) -> Lattice {
+        let reach = self.model.priors.iter().map(Prior::reach).fold(0.0, f64::max);
+        let before = now - self.lag_s - self.tail_s() - reach;
+        let old = self.nodes.partition_point(|n| n.candidate.time < before);
+        if old < 1 + TOGETHER || old >= self.settled {
+            return lattice;
+        }
+        self.nodes.drain(1..old);
+        self.settled -= old - 1;
+        self.thinned = true;
+        self.rooted(lattice.root())
     }
 
     /// Seconds behind the stream within which a cue or a slot may still be
@@ -253,7 +296,8 @@ impl LiveSegmenter {
         let around_s = self.around_s();
         let is_anchor =
             |n: &Node| !n.candidate.kinds.is_empty() && n.candidate.time < settled_time - around_s;
-        let from = lattice.time(self.nodes.iter().rposition(is_anchor).unwrap_or(0));
+        let anchor = self.nodes.iter().rposition(is_anchor).unwrap_or(0);
+        let from = lattice.time(anchor.max(usize::from(self.thinned)));
         let since = Pts::from_secs_f64(from - around_s);
         self.cues.retain(|cue| cue.end >= since);
         let mut found = candidates(&self.cues, from, now, &settings);

@@ -516,3 +516,66 @@ fn half_a_day_of_live_programme_is_remembered_in_little() {
     let events = live.finish(Pts::from_secs_f64(footage.seconds));
     assert_eq!(events.len(), 1, "the end of the programme: {events:?}");
 }
+
+/// Feeds a stream of so many hours that has one break, in its middle; gives the
+/// outline of what was said, and the most that was remembered at a time.
+fn days_of_live(hours: f64, cues_apart: Option<f64>) -> (Vec<(String, f64, f64)>, usize) {
+    let (end_s, step_s) = (hours * 3600.0, 10.0);
+    let middle = (end_s / 2.0).floor();
+    let mut live =
+        LiveSegmenter::new("content", &labels(&LABELS), &default(), Duration::from_secs(30));
+    let (mut events, mut most, mut next_cue) = (Vec::new(), 0, cues_apart);
+    for n in 0..(end_s / step_s) as u32 {
+        let time = f64::from(n) * step_s;
+        while let Some(at) = next_cue.filter(|at| *at <= time) {
+            live.cue(cue(CueKind::ShotCut, at, at));
+            next_cue = cues_apart.map(|apart| at + apart);
+        }
+        let in_break = (middle..middle + 200.0).contains(&time);
+        // The answers of ten seconds.
+        for second in 0..10 {
+            let pts = Pts::from_secs_f64(time + f64::from(second));
+            let show = if in_break { 0.05 } else { 0.95 };
+            live.observe(pts, false, &[show, 1.0 - show]);
+        }
+        events.extend(live.advance(Pts::from_secs_f64(time + 9.0)));
+        most = most.max(live.remembered());
+    }
+    events.extend(live.finish(Pts::from_secs_f64(end_s)));
+    (outline(&followed(&events, 30)), most)
+}
+
+#[test]
+fn three_days_of_live_programme_take_no_more_memory_than_one_hour() {
+    // With a cut every five seconds, and a camera that nobody cuts.
+    for cues_apart in [Some(5.0), None] {
+        let (_, hour) = days_of_live(1.5, cues_apart);
+        let (found, days) = days_of_live(72.0, cues_apart);
+        assert!(days < hour + 1500 && days < 4000, "{cues_apart:?}: {days}, after an hour {hour}");
+        let labels: Vec<&str> = found.iter().map(|(label, ..)| &**label).collect();
+        assert_eq!(labels, ["show", "commercial", "show"], "{cues_apart:?}: {found:?}");
+        let (start, end) = (found[1].1, found[1].2);
+        let middle = 36.0 * 3600.0;
+        assert!((start - middle).abs() < 10.0 && (end - middle - 200.0).abs() < 10.0, "{found:?}");
+    }
+}
+
+#[test]
+fn after_a_break_in_the_stream_ids_go_on() {
+    let mut live =
+        LiveSegmenter::new("content", &labels(&LABELS), &default(), Duration::from_secs(30));
+    let mut events = Vec::new();
+    for (from, to) in [(0, 100), (500, 600)] {
+        for n in from..to {
+            let pts = Pts::from_secs_f64(f64::from(n));
+            live.observe(pts, false, &[0.95, 0.05]);
+            events.extend(live.advance(pts));
+        }
+        events.extend(live.close(Pts::from_secs_f64(f64::from(to))));
+    }
+    let ends = events.iter().filter(|e| (e.edge, e.state) == (Edge::End, State::Final));
+    let ends: Vec<_> =
+        ends.map(|e| (e.id, e.segment.start.as_secs_f64(), e.segment.end.as_secs_f64())).collect();
+    assert_eq!(ends, [(1, 0.0, 100.0), (2, 500.0, 600.0)]);
+    assert!(live.close(Pts::from_secs_f64(700.0)).is_empty(), "nothing is open");
+}
