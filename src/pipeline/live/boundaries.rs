@@ -95,7 +95,7 @@ mod tests {
             head: "content".into(),
             top: vec![class.clone()],
             shown: class,
-            probabilities: vec![0.9, 0.1],
+            probabilities: vec![0.9, 0.1].into(),
         };
         let pts = Pts::from_secs_f64(seconds);
         Annotation { pts, starts_shot: false, heads: vec![head], explanations: Vec::new() }
