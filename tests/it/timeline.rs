@@ -49,7 +49,9 @@ fn a_break_is_in_every_file_and_inside_the_output() {
         assert_eq!(file("edl"), "4.000 8.000 3\n", "{}", file("segments.jsonl"));
         assert!(file("txt").contains("\n100\t200\n"), "{}", file("txt"));
         assert!(file("csv").contains("number,n127,,00:00:04.000,00:00:08.000"), "{}", file("csv"));
-        assert!(file("segments.jsonl").contains("\"start_cues\":[\"shot_cut\"]"));
+        // The pictures on both sides stand still.
+        let segments = file("segments.jsonl");
+        assert!(segments.contains("\"start_cues\":[\"shot_cut\",\"freeze\"]"), "{segments}");
         assert_eq!(decode(&output).len(), 300);
         if inside == "--chapters" {
             let found = chapters(&output);
