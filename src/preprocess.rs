@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotation::View;
 use crate::frame::{Picture, Plane, Size};
-use crate::still::Still;
+use crate::still::{Resample, Still};
 
 /// Order of the axes in the classifier's input tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,13 @@ pub struct InputSpec {
     /// taken each way, around its centre, 0..1 (7/8 where pictures are resized to 256 and cropped to 224).
     #[serde(default = "all", skip_serializing_if = "is_all")]
     pub crop_fraction: f64,
+    /// The filter by which pictures are resized.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub resample: Resample,
+}
+
+fn is_usual(filter: &Resample) -> bool {
+    *filter == Resample::default()
 }
 
 fn all() -> f64 {
@@ -103,6 +110,7 @@ impl InputSpec {
             mean: [0.0; 3],
             std: [1.0; 3],
             crop_fraction: 1.0,
+            resample: Resample::Bilinear,
         }
     }
 
@@ -229,7 +237,7 @@ impl Preprocessor {
     /// The input for `picture`: `3 * height * width` values, channel by channel
     /// and row by row (NCHW, whatever [`InputSpec::layout`] says).
     ///
-    /// Resizing is the antialiased bilinear filter of Pillow and torchvision.
+    /// Resizing is one of the antialiased filters of Pillow and torchvision.
     pub fn run(&mut self, picture: &Picture<'_>) -> Vec<f32> {
         let spec = self.spec;
         let area = spec.width * spec.height;
@@ -255,7 +263,8 @@ impl Preprocessor {
             return tensor;
         }
         let geometry = geometry(&spec, still.size, 1.0);
-        let small = still.resized(geometry.source(&spec, still.size), geometry.inner.2);
+        let small =
+            still.resized(geometry.source(&spec, still.size), geometry.inner.2, spec.resample);
         let pixels = small.as_chunks::<3>().0;
         fill(&mut tensor, &spec, geometry.inner, |i| pixels[i].map(f32::from));
         tensor
@@ -286,8 +295,13 @@ impl Preprocessor {
         small.resize(inner.width * inner.height, 128);
         let (width, height) =
             (width.min(size.width as f64 - x), height.min(size.height as f64 - y));
+        let filter = match self.spec.resample {
+            Resample::Bilinear => FilterType::Bilinear,
+            Resample::Bicubic => FilterType::CatmullRom,
+            Resample::Lanczos => FilterType::Lanczos3,
+        };
         let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .resize_alg(ResizeAlg::Convolution(filter))
             .crop(x, y, width, height);
         let in_place = plane.data.len() >= plane.stride * size.height;
         let (data, stride) = if in_place {
@@ -486,12 +500,17 @@ mod tests {
         picture.colorimetry = Colorimetry { full_range: true, ..Colorimetry::BT601 };
         let rgb = (0..64 * 48).flat_map(|i| [luma(i % 64, i / 64); 3]).collect();
         let still = Still { size: Size::new(64, 48), rgb };
-        for resize in [Resize::Stretch, Resize::Crop, Resize::Letterbox] {
-            let mut spec = InputSpec { resize, ..InputSpec::new(24, 20) };
-            (spec.mean, spec.std, spec.crop_fraction) = ([127.0; 3], [2.0, 1.0, 1.0], 0.875);
-            let (a, b) = (run(&spec, &picture), Preprocessor::new(&spec).run_still(&still));
-            let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1.01, "{resize:?}: {worst} levels");
+        let mut seen = Vec::new();
+        for resample in [Resample::Bilinear, Resample::Bicubic, Resample::Lanczos] {
+            for resize in [Resize::Stretch, Resize::Crop, Resize::Letterbox] {
+                let mut spec = InputSpec { resize, resample, ..InputSpec::new(24, 20) };
+                (spec.mean, spec.std, spec.crop_fraction) = ([127.0; 3], [2.0, 1.0, 1.0], 0.875);
+                let (a, b) = (run(&spec, &picture), Preprocessor::new(&spec).run_still(&still));
+                let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 1.01, "{resize:?} {resample:?}: {worst} levels");
+                assert!(!seen.contains(&a), "{resize:?} {resample:?} is like another");
+                seen.push(a);
+            }
         }
     }
 

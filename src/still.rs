@@ -14,6 +14,8 @@ use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::annotation::View;
 use crate::frame::{Colorimetry, PictureMut, PlaneMut, Size};
 
@@ -76,6 +78,47 @@ impl Format {
             "png" => Some(Self::Png),
             "webp" => Some(Self::WebP),
             _ => None,
+        }
+    }
+}
+
+/// The filter that makes a picture smaller or larger, by the name that Pillow and
+/// torchvision give it. All are antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    /// A triangle as wide as two pixels of the result.
+    #[default]
+    Bilinear,
+    /// Keys's cubic with a = -0.5, four pixels wide.
+    Bicubic,
+    /// A sinc in the window of a wider one, six pixels wide.
+    Lanczos,
+}
+
+impl Resample {
+    /// Pixels of the result that the filter reaches to each side.
+    const fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    /// The filter's weight at `x` pixels of the result from its middle.
+    fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let sinc = |x: f64| {
+            let x = x * std::f64::consts::PI;
+            if x == 0.0 { 1.0 } else { x.sin() / x }
+        };
+        match (self, x.abs()) {
+            (_, x) if x >= self.support() => 0.0,
+            (Self::Bilinear, x) => 1.0 - x,
+            (Self::Bicubic, x) if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            (Self::Bicubic, x) => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            (Self::Lanczos, x) => sinc(x) * sinc(x / 3.0),
         }
     }
 }
@@ -143,15 +186,14 @@ impl Still {
     /// The part `part` of the picture, in pixels, made `out` pixels large: R,
     /// G, B of each pixel.
     ///
-    /// Bit for bit the antialiased bilinear filter of Pillow up to version 12,
-    /// `Image.resize(out, BILINEAR, box=part)`: a triangle as wide as two
-    /// pixels of the result, first along rows, then along columns, each
-    /// rounded to 8 bits. (Pillow 13 begins with the columns where that is
+    /// Bit for bit the antialiased filters of Pillow up to version 12,
+    /// `Image.resize(out, by, box=part)`: first along rows, then along columns,
+    /// each rounded to 8 bits. (Pillow 13 begins with the columns where that is
     /// quicker, which changes some samples by one.)
-    pub fn resized(&self, part: View, out: Size) -> Vec<u8> {
+    pub fn resized(&self, part: View, out: Size, by: Resample) -> Vec<u8> {
         let Size { width, height } = self.size;
-        let across = Filter::new(width, part.x, part.width, out.width);
-        let down = Filter::new(height, part.y, part.height, out.height);
+        let across = Filter::new(width, part.x, part.width, out.width, by);
+        let down = Filter::new(height, part.y, part.height, out.height, by);
         let rows = down.taps.first().map_or(0, |t| t.first)
             ..down.taps.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0);
         let mut middle = vec![0; out.width * rows.len() * 3];
@@ -187,7 +229,14 @@ impl Still {
         let side = |s: usize| (s * longest / most).max(1);
         let size = Size::new(side(width), side(height));
         let whole = View { x: 0.0, y: 0.0, width: width as f64, height: height as f64 };
-        Self { size, rgb: self.resized(whole, size) }
+        Self { size, rgb: self.resized(whole, size, Resample::Bilinear) }
+    }
+
+    /// This picture with `right`, which has the same height, to its right.
+    pub fn beside(&self, right: &Self) -> Self {
+        let [own, other] = [self, right].map(|s| s.rgb.chunks_exact((s.size.width * 3).max(1)));
+        let rgb = own.zip(other).flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+        Self { size: Size::new(self.size.width + right.size.width, self.size.height), rgb }
     }
 
     /// The bytes of a JPEG file of this `quality`, 1 to 100.
@@ -295,14 +344,15 @@ struct Tap {
 }
 
 impl Filter {
-    fn new(size: usize, from: f64, extent: f64, out: usize) -> Self {
+    fn new(size: usize, from: f64, extent: f64, out: usize, by: Resample) -> Self {
         let scale = extent / out.max(1) as f64;
-        let radius = scale.max(1.0);
+        let stretch = scale.max(1.0);
+        let radius = by.support() * stretch;
         let taps = (0..out).map(|o| {
             let centre = from + (o as f64 + 0.5) * scale;
             let first = ((centre - radius + 0.5).max(0.0) as usize).min(size.saturating_sub(1));
             let end = ((centre + radius + 0.5).max(0.0) as usize).clamp(first + 1, size.max(1));
-            let weight = |i: usize| (1.0 - ((i as f64 - centre + 0.5) / radius).abs()).max(0.0);
+            let weight = |i: usize| by.weight((i as f64 - centre + 0.5) / stretch);
             let total: f64 = (first..end).map(weight).sum();
             let fixed = |i: usize| {
                 let share = if total > 0.0 { weight(i) / total } else { 1.0 };
@@ -438,28 +488,23 @@ mod tests {
     fn resizing_is_pillows_bit_for_bit() {
         // Made by tests/fixtures/make_pictures.py with Pillow 11.3.
         let noise = Still::decode(include_bytes!("../tests/fixtures/pictures/noise.png")).unwrap();
-        for (name, wanted, part, out) in [
-            (
-                "whole",
-                &include_bytes!("../tests/fixtures/pictures/whole.rgb")[..],
-                (0.0, 0.0, 61.0, 43.0),
-                (24, 14),
-            ),
-            (
-                "up",
-                include_bytes!("../tests/fixtures/pictures/up.rgb"),
-                (0.0, 0.0, 61.0, 43.0),
-                (70, 50),
-            ),
-            (
-                "part",
-                include_bytes!("../tests/fixtures/pictures/part.rgb"),
-                (9.0, 0.5, 42.0, 42.0),
-                (16, 16),
-            ),
-        ] {
-            let (x, y, width, height) = part;
-            let got = noise.resized(View { x, y, width, height }, Size::new(out.0, out.1));
+        macro_rules! made {
+            ($($name:literal)*) => {
+                [$(($name, &include_bytes!(concat!("../tests/fixtures/pictures/", $name, ".rgb"))[..])),*]
+            };
+        }
+        let whole = (0.0, 0.0, 61.0, 43.0);
+        let cases = [(whole, (24, 14)), (whole, (70, 50)), ((9.0, 0.5, 42.0, 42.0), (16, 16))];
+        let by = [Resample::Bilinear, Resample::Bicubic, Resample::Lanczos];
+        let made = made!(
+            "whole" "up" "part"
+            "whole-bicubic" "up-bicubic" "part-bicubic"
+            "whole-lanczos" "up-lanczos" "part-lanczos"
+        );
+        for (i, (name, wanted)) in made.into_iter().enumerate() {
+            let ((x, y, width, height), out) = cases[i % 3];
+            let part = View { x, y, width, height };
+            let got = noise.resized(part, Size::new(out.0, out.1), by[i / 3]);
             assert_eq!(got.len(), wanted.len(), "{name}");
             let off = got.iter().zip(wanted).filter(|(a, b)| a != b).count();
             assert_eq!(off, 0, "{name}: {off} samples differ");

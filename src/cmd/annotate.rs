@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::look::Look;
+use super::look::{Layouts, Look};
 use super::progress::{Display, clock};
 use super::timeline_args::TimelineArgs;
-use super::{Failure, json_result, result, talk};
+use super::{Failure, Tensors, json_result, result, talk};
 use crate::config::Config;
-use crate::explain::FeatureLayout;
 use crate::media::Container;
 use crate::pipeline::{self, Annotate, StopFlag, Summary, TimelinePlan};
 
@@ -52,17 +51,10 @@ pub(super) struct Args {
     /// Heat between two analyses: linear or hold [default: linear]
     #[arg(long)]
     interpolation: Option<String>,
-    /// Tensor to take as the feature map [default: found by itself]
-    #[arg(long, value_name = "TENSOR")]
-    feature: Option<String>,
-    /// Tensor to take as the head's logits [default: found by itself]
-    #[arg(long, value_name = "TENSOR")]
-    logits: Option<String>,
-    /// Of the picture: over (painted over) or side (the original to the left, twice as
-    /// wide); or of the feature map's axes: nchw, nhwc or tokens [default: over; found
-    /// by itself]
-    #[arg(long)]
-    layout: Vec<String>,
+    #[command(flatten)]
+    tensors: Tensors,
+    #[command(flatten)]
+    layouts: Layouts,
     /// Analyses per second of video [default: 5]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
@@ -141,20 +133,10 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     set("explain.seed", args.seed.clone());
     set("explain.normalize", args.normalize.clone());
     set("explain.interpolation", args.interpolation.clone());
-    set("explain.feature", args.feature.clone());
-    set("explain.logits", args.logits.clone());
-    for layout in &args.layout {
-        // Pictures and tensors have no layout in common.
-        let key = match layout.as_str() {
-            "over" | "side" => "overlay.layout",
-            other if other.parse::<FeatureLayout>().is_ok() => "explain.layout",
-            other => bail!(
-                "--layout {other}: give over or side for the picture, or nchw, nhwc or tokens for the feature map"
-            ),
-        };
-        set(key, Some(layout.clone()));
-    }
+    set("explain.feature", args.tensors.feature.clone());
+    set("explain.logits", args.tensors.logits.clone());
     set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
+    sets.extend(args.layouts.settings()?);
     sets.extend(args.look.settings());
     let config = Config::load(text.as_deref(), &sets);
     config.map_err(|e| match &args.config {

@@ -8,9 +8,10 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::faithful::Faithful;
-use super::look::Look;
+use super::look::{Layouts, Look};
 use super::model::finding_json;
 use super::{Failure, Tensors, result};
+use crate::config::{self, Config};
 use crate::explain::{ClassChoice, Method, MethodChoice, Methods, Seed, choose, choose_index};
 use crate::model::{ClassMap, Classifier, Explain, Heads, Model, Options, Output, Places, Wanted};
 use crate::npy::Array;
@@ -54,6 +55,8 @@ pub(super) struct Args {
     pub(super) seed: Option<String>,
     #[command(flatten)]
     pub(super) tensors: Tensors,
+    #[command(flatten)]
+    pub(super) layouts: Layouts,
     /// A contact sheet: a row for each class, a column for each method
     #[arg(long, conflicts_with = "tensor")]
     pub(super) grid: bool,
@@ -91,7 +94,14 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
         .with_context(|| tensor.display().to_string())
         .map_err(Failure::usage)?;
     let method = MethodChoice::try_from(args.method.clone()).map_err(Failure::usage)?;
-    let wishes = wishes(args, method.methods(), Seed::Logit)?;
+    let config = Config::load(None, &args.layouts.settings().map_err(Failure::usage)?);
+    let config = config.map_err(Failure::usage)?;
+    if config.overlay.layout == config::Layout::Side {
+        return Err(Failure::usage(anyhow!(
+            "--layout side: a tensor is no picture and nothing is painted; leave it out"
+        )));
+    }
+    let wishes = wishes(args, &config, method.methods(), Seed::Logit)?;
     let options = Options { explain: wishes, ..Options::default() };
     let classifier = Classifier::load(&model, &options).map_err(Failure::usage)?;
     let head = classifier.explained_head();
@@ -120,7 +130,12 @@ fn run_tensor(args: &Args, tensor: &Path) -> Result<(), Failure> {
 }
 
 /// What is explained, apart from the class.
-pub(super) fn wishes(args: &Args, methods: Methods, seed: Seed) -> Result<Explain, Failure> {
+pub(super) fn wishes(
+    args: &Args,
+    config: &Config,
+    methods: Methods,
+    seed: Seed,
+) -> Result<Explain, Failure> {
     let asked = args.seed.as_deref().map(str::parse).transpose();
     Ok(Explain {
         heads: Heads::of(args.head.clone()),
@@ -129,7 +144,7 @@ pub(super) fn wishes(args: &Args, methods: Methods, seed: Seed) -> Result<Explai
         top_k: 1,
         feature: args.tensors.feature.clone(),
         logits: args.tensors.logits.clone(),
-        layout: args.tensors.layout()?,
+        layout: config.explain.layout.parse().ok(),
     })
 }
 

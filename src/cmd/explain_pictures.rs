@@ -48,7 +48,9 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
             "there is nowhere for the result to go: give -o FILE for one picture, -o FOLDER for several, --faithfulness or --json"
         )));
     }
-    let config = Config::load(None, &args.look.settings()).map_err(Failure::usage)?;
+    let mut settings = args.look.settings();
+    settings.extend(args.layouts.settings().map_err(Failure::usage)?);
+    let config = Config::load(None, &settings).map_err(Failure::usage)?;
     let overlay = &config.overlay;
     let sheet_opacity =
         if args.look.is_opacity_given() { overlay.opacity as f32 } else { SHEET_OPACITY };
@@ -59,12 +61,13 @@ fn job(args: &Args) -> Result<ExplainPictures, Failure> {
         output: args.output.clone(),
         map: args.map.clone(),
         force: args.force,
-        model: args.model.clone().unwrap_or(config.model.name),
+        model: args.model.clone().unwrap_or_else(|| config.model.name.clone()),
         labels: args.labels.clone(),
-        explain: wishes(args, methods, Seed::Auto)?,
+        explain: wishes(args, &config, methods, Seed::Auto)?,
         class: args.class.clone(),
         class_index: args.class_index,
         style,
+        layout: config.overlay.layout,
         sheet_opacity,
         grid: args.grid,
         faithfulness: measures,

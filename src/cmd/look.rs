@@ -1,5 +1,9 @@
 //! The flags about how heat is painted: the same wherever something is painted.
 
+use anyhow::bail;
+
+use crate::explain::FeatureLayout;
+
 /// How a picture is painted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Look {
@@ -29,5 +33,34 @@ impl Look {
         let colormap = self.colormap.as_ref().map(|name| format!("overlay.colormap={name}"));
         let hud = self.hud.as_ref().map(|mode| format!("overlay.hud={mode}"));
         [style, opacity, colormap, hud].into_iter().flatten().collect()
+    }
+}
+
+/// `--layout` of pictures and of feature maps, which have no layout in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct Layouts {
+    /// Of the picture: over (painted over) or side (the original to the left, twice as
+    /// wide); or of the feature map's axes: nchw, nhwc or tokens [default: over; found
+    /// by itself]
+    #[arg(long)]
+    layout: Vec<String>,
+}
+
+impl Layouts {
+    /// The settings that stand for it.
+    ///
+    /// # Errors
+    /// When there is no such layout.
+    pub(super) fn settings(&self) -> anyhow::Result<Vec<String>> {
+        let setting = |layout: &String| match layout.as_str() {
+            "over" | "side" => Ok(format!("overlay.layout={layout}")),
+            other if other.parse::<FeatureLayout>().is_ok() => {
+                Ok(format!("explain.layout={layout}"))
+            }
+            other => bail!(
+                "--layout {other}: give over or side for the picture, or nchw, nhwc or tokens for the feature map"
+            ),
+        };
+        self.layout.iter().map(setting).collect()
     }
 }

@@ -23,8 +23,6 @@ use std::io::{IsTerminal, Write};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::explain::FeatureLayout;
-
 /// Skipped files that are named.
 const NAMED: usize = 10;
 
@@ -84,16 +82,6 @@ struct Tensors {
     /// Tensor to take as the head's logits [default: found by itself]
     #[arg(long, value_name = "TENSOR")]
     logits: Option<String>,
-    /// Order of the feature map's axes: nchw, nhwc or tokens [default: found by itself]
-    #[arg(long)]
-    layout: Option<String>,
-}
-
-impl Tensors {
-    fn layout(&self) -> Result<Option<FeatureLayout>, Failure> {
-        let layout = self.layout.as_deref().map(str::parse).transpose();
-        layout.map_err(|e: String| Failure::usage(anyhow::anyhow!(e)))
-    }
 }
 
 /// Why a command failed.

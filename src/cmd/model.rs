@@ -28,6 +28,9 @@ enum Verb {
         labels: Option<PathBuf>,
         #[command(flatten)]
         tensors: Tensors,
+        /// Order of the feature map's axes: nchw, nhwc or tokens [default: found by itself]
+        #[arg(long)]
+        layout: Option<String>,
         /// Print it as one JSON object
         #[arg(long)]
         json: bool,
@@ -53,8 +56,16 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Verb::Inspect { model, labels, tensors, json } => {
-            inspect(model, labels.as_deref(), tensors, *json, &places)
+        Verb::Inspect { model, labels, tensors, layout, json } => {
+            let layout = layout.as_deref().map(str::parse).transpose();
+            let explain = Explain {
+                heads: Heads::All,
+                feature: tensors.feature.clone(),
+                logits: tensors.logits.clone(),
+                layout: layout.map_err(|e: String| Failure::usage(anyhow!(e)))?,
+                ..Explain::default()
+            };
+            inspect(model, labels.as_deref(), explain, *json, &places)
         }
         Verb::Check(args) => check::run(args),
         Verb::Learn(args) => learn::run(args, quiet),
@@ -64,18 +75,11 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
 fn inspect(
     name: &str,
     labels: Option<&Path>,
-    tensors: &Tensors,
+    explain: Explain,
     json: bool,
     places: &Places,
 ) -> Result<(), Failure> {
     let model = Model::find_labelled(name, places, labels).map_err(Failure::usage)?;
-    let explain = Explain {
-        heads: Heads::All,
-        feature: tensors.feature.clone(),
-        logits: tensors.logits.clone(),
-        layout: tensors.layout()?,
-        ..Explain::default()
-    };
     let options = Options { explain, ..Options::default() };
     let classifier = Classifier::load(&model, &options).map_err(Failure::usage)?;
     if json {
@@ -91,7 +95,9 @@ fn describe(model: &Model, classifier: &Classifier) {
     result(format_args!("model    {} {}", model.spec.name, model.spec.version));
     result(format_args!("file     {}", model.onnx.display()));
     result(format_args!("sha256   {}", classifier.sha256()));
-    result(format_args!("input    {}x{} pixels", input.width, input.height));
+    let filter = json!(input.resample);
+    let filter = filter.as_str().unwrap_or_default();
+    result(format_args!("input    {}x{} pixels, {filter}", input.width, input.height));
     for (n, head) in classifier.heads().iter().enumerate() {
         let labels: Vec<&str> = head.labels.iter().take(8).map(|l| &**l).collect();
         let more = if head.labels.len() > labels.len() { ", ..." } else { "" };
@@ -156,7 +162,8 @@ fn as_json(model: &Model, classifier: &Classifier) -> Value {
     out.insert("version".into(), json!(model.spec.version));
     out.insert("file".into(), json!(model.onnx.display().to_string()));
     out.insert("sha256".into(), json!(classifier.sha256()));
-    out.insert("input".into(), json!({ "width": input.width, "height": input.height }));
+    let size = json!({ "width": input.width, "height": input.height, "resample": input.resample });
+    out.insert("input".into(), size);
     out.insert("runtime".into(), json!(classifier.runtime_version()));
     Value::Object(out)
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::annotation::ActivationMap;
 use crate::explain::{Method, Methods, Seed};
 use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
+use crate::still::Resample;
 
 pub(super) fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case)
@@ -67,6 +68,7 @@ fn case_in(folder: &Path, file: &str) -> Option<Case> {
                 mean: [0.0; 3],
                 std: [1.0; 3],
                 crop_fraction: 1.0,
+                resample: Resample::Bilinear,
             },
             heads: vec![HeadSpec {
                 name: "class".into(),

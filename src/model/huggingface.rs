@@ -12,13 +12,12 @@ use super::files::read_file;
 use super::graph::Graph;
 use super::spec::{Activation, HeadSpec, Model, ModelSpec, NETWORK};
 use crate::preprocess::{ChannelOrder, InputSpec, Layout, Resize};
+use crate::still::Resample;
 
 /// The file that names the classes.
 const CONFIG: &str = "config.json";
 /// The file that says how pictures are prepared.
 const PREPROCESSOR: &str = "preprocessor_config.json";
-/// Pillow's number for the bilinear filter.
-const BILINEAR: u64 = 2;
 
 /// True for a folder of this kind.
 pub(super) fn is_folder(folder: &Path) -> bool {
@@ -164,10 +163,8 @@ fn input(config: &Value) -> Result<InputSpec, String> {
             return Err("it has no size; write size = {\"height\": ..., \"width\": ...}".to_owned());
         }
     };
-    if config["resample"].as_u64().is_some_and(|filter| filter != BILINEAR) {
-        tracing::info!("the model was trained with another resizing filter; bilinear is used");
-    }
-    let mut spec = InputSpec { resize, crop_fraction, ..InputSpec::new(width, height) };
+    let resample = resample(&config["resample"])?;
+    let mut spec = InputSpec { resize, crop_fraction, resample, ..InputSpec::new(width, height) };
     let rescale = if flag("do_rescale", true) {
         config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0)
     } else {
@@ -187,6 +184,19 @@ fn input(config: &Value) -> Result<InputSpec, String> {
         spec.color = ChannelOrder::Bgr;
     }
     Ok(spec)
+}
+
+/// The filter that goes by one of Pillow's numbers.
+fn resample(number: &Value) -> Result<Resample, String> {
+    match number.as_u64() {
+        None if number.is_null() => Ok(Resample::Bilinear),
+        Some(1) => Ok(Resample::Lanczos),
+        Some(2) => Ok(Resample::Bilinear),
+        Some(3) => Ok(Resample::Bicubic),
+        _ => Err(format!(
+            "resample is {number}; only lanczos (1), bilinear (2) and bicubic (3) are done here: write the nearest to what the network was trained with"
+        )),
+    }
 }
 
 fn three(config: &Value, key: &str) -> Result<[f64; 3], String> {
@@ -229,6 +239,7 @@ mod tests {
         );
         assert!((a.mean[0] - 127.5).abs() < 1e-4 && (a.std[2] - 127.5).abs() < 1e-4);
         assert_eq!((b.width, b.resize, b.crop_fraction), (224, Resize::Crop, 0.875));
+        assert_eq!((a.resample, b.resample), (Resample::Bilinear, Resample::Bicubic));
         assert!((b.mean[1] - 116.28).abs() < 1e-3 && (b.std[0] - 58.395).abs() < 1e-3);
         let (c, d) = (spec(mobilenet).unwrap(), spec(mobilevit).unwrap());
         assert_eq!((c.width, c.resize, c.crop_fraction), (224, Resize::Crop, 0.875));
@@ -243,6 +254,7 @@ mod tests {
             ("{}", "it has no size"),
             (r#"{"size":224}"#, "image_mean is not a list"),
             (r#"{"size":224,"do_resize":false}"#, "do_resize is false"),
+            (r#"{"size":224,"resample":0}"#, "resample is 0; only lanczos (1)"),
             (
                 r#"{"size":{"shortest_edge":200},"do_center_crop":true,"crop_size":224,"do_normalize":false}"#,
                 "larger than size.shortest_edge",

@@ -13,6 +13,7 @@ use super::faithful::{Subject, figures};
 use super::outputs::{check_free, check_parent, write_whole};
 use super::picture_files::{self, Targets, format_of, read_still};
 use crate::annotation::{ActivationMap, Annotation, ClassProb, Explanation, HeadResult, Heat};
+use crate::config::Layout;
 use crate::eval::faithfulness::Look;
 use crate::explain::{Area, ClassChoice, Method, attended_area, choose_index, choose_several};
 use crate::frame::{Pts, Size};
@@ -52,6 +53,8 @@ pub struct ExplainPictures {
     pub class_index: Option<usize>,
     /// How heat and panel look.
     pub style: Style,
+    /// What goes beside the painted picture, and beside each row of a contact sheet.
+    pub layout: Layout,
     /// Opacity of full heat on a contact sheet.
     pub sheet_opacity: f32,
     /// A contact sheet even of a single map.
@@ -330,14 +333,19 @@ impl Studio<'_> {
                 full_scale: classifier.heads()[self.head].explain_scale,
             }],
         };
-        still.painted(|target, colours| {
+        let painted = still.painted(|target, colours| {
             let mut painter = Painter::new(target.size, colours, 1.0, self.job.style.clone());
             painter.set_annotation(Some(&annotation));
             painter.paint(target, std::slice::from_ref(&heat));
-        })
+        });
+        match self.job.layout {
+            Layout::Over => painted,
+            Layout::Side => still.beside(&painted),
+        }
     }
 
-    /// A row for each class, a column for each method.
+    /// A row for each class, a column for each method; where that is wished, the
+    /// original before them.
     fn sheet(&self, classifier: &Classifier, picture: &ExplainedPicture, still: &Still) -> Still {
         let small = still.fitted(CELL_PX);
         let view = view(self.spec(), small.size, 1.0);
@@ -355,8 +363,15 @@ impl Studio<'_> {
             Cell { picture, label: map.class.label.to_string(), detail }
         };
         let methods = classifier.methods(self.head).len().max(1);
-        let rows: Vec<Vec<Cell>> =
-            picture.maps.chunks(methods).map(|row| row.iter().map(cell).collect()).collect();
+        let original = (self.job.layout == Layout::Side).then(|| Cell {
+            picture: small.clone(),
+            label: "original".to_owned(),
+            detail: String::new(),
+        });
+        let row = |maps: &[ExplainedMap]| {
+            original.iter().cloned().chain(maps.iter().map(cell)).collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<Cell>> = picture.maps.chunks(methods).map(row).collect();
         let spec = &self.model.spec;
         let title = format!(
             "{} {}, {}; full heat: {:.1} logits",

@@ -79,6 +79,44 @@ fn heat_is_painted_where_the_evidence_is_and_nowhere_else_in_every_format() {
 }
 
 #[test]
+fn the_original_stands_to_the_left() {
+    let dir = Dir::new();
+    let (input, over, side) = (dir.path("in.png"), dir.path("over.png"), dir.path("side.png"));
+    // An odd width: nothing is rounded.
+    let before = number(100, 319, 181);
+    before.save(&input).unwrap();
+    done(to(explain(&[&input], &["--layout", "over"]), &over));
+    done(to(explain(&[&input], &["--layout", "side"]), &side));
+    let both = opened(&side);
+    assert_eq!(both.dimensions(), (638, 181));
+    let half = |left| image::imageops::crop_imm(&both, left, 0, 319, 181).to_image();
+    assert_eq!(half(0), before);
+    assert_eq!(half(319), opened(&over));
+    assert_ne!(half(319), before);
+
+    // On a contact sheet it stands before each row; its caption is no class.
+    let size = |more: &[&str]| {
+        let mut command = explain(&[&input], more);
+        command.args(["--grid", "--force", "--hud", "off"]);
+        done(to(command, &side));
+        opened(&side)
+    };
+    let (plain, both) = (size(&[]), size(&["--layout", "side"]));
+    let column = both.width() - plain.width();
+    assert!(column >= 480 && both.height() == plain.height());
+    let right = image::imageops::crop_imm(&both, column + 8, 30, 480, 270).to_image();
+    let left = image::imageops::crop_imm(&both, 8, 30, 480, 270).to_image();
+    assert_eq!(right, image::imageops::crop_imm(&plain, 8, 30, 480, 270).to_image());
+    assert!(change(&left, &right, [2, 2, 23, 45]) > 15.0);
+    assert_eq!(change(&left, &right, [40, 0, 100, 100]), 0.0);
+
+    // Both layouts that the flag has are taken at once; a third one is refused.
+    done(to(explain(&[&input], &["--layout", "side", "--layout", "nchw", "--force"]), &side));
+    assert_eq!(opened(&side).width(), 638);
+    fails(explain(&[&input], &["--json", "--layout", "left"]), 2, &["over or side", "tokens"]);
+}
+
+#[test]
 fn the_findings_tell_class_probability_and_place_of_every_map() {
     let dir = Dir::new();
     let (path, map) = (dir.path("n063.png"), dir.path("map.npy"));

@@ -130,6 +130,42 @@ fn a_bare_network_takes_its_labels_from_a_file() {
 }
 
 #[test]
+fn a_hugging_face_folder_is_resized_by_the_filter_it_names() {
+    let dir = Dir::new();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
+    let noise = pictures.join("noise.png");
+    // Pillow's numbers of the filters, and what Pillow made by them.
+    for (number, name, made) in [
+        (1, "lanczos", "counter-lanczos.rgb"),
+        (2, "bilinear", "counter.rgb"),
+        (3, "bicubic", "counter-bicubic.rgb"),
+    ] {
+        let model = hugging_face(&dir.path(name), "model.onnx", |_, preprocessor| {
+            preprocessor["resample"] = number.into();
+        });
+        let npy = dir.path("t.npy");
+        json_of(check(
+            &model,
+            &["--image", noise.to_str().unwrap(), "--tensor", npy.to_str().unwrap()],
+        ));
+        let got = heatcast::npy::Array::parse(&std::fs::read(&npy).unwrap()).unwrap().values;
+        let wanted = std::fs::read(pictures.join(made)).unwrap();
+        assert_eq!(got.len(), wanted.len());
+        for (i, wanted) in wanted.iter().enumerate() {
+            let got = got[i % 3 * 64 * 32 + i / 3];
+            assert!((got - f32::from(*wanted) / 255.0).abs() < 1e-6, "{name} {i}: {got} {wanted}");
+        }
+        let mut inspect = heatcast(["model", "inspect", "--json"]);
+        inspect.arg(&model);
+        assert_eq!(json_of(inspect)["input"]["resample"], name);
+    }
+    let nearest = hugging_face(&dir.path("nearest"), "model.onnx", |_, preprocessor| {
+        preprocessor["resample"] = 0.into();
+    });
+    fails(check(&nearest, &[]), 2, &["preprocessor_config.json", "resample is 0", "bicubic (3)"]);
+}
+
+#[test]
 fn the_tensor_is_pillows_to_the_last_bit() {
     let dir = Dir::new();
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
