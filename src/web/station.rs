@@ -260,17 +260,30 @@ impl std::fmt::Debug for NewStream {
     }
 }
 
-/// The shown class of a head became another one. The stretch that began so ends
-/// with the head's next change.
+/// How certain a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// The class that people are shown changed: the head is not segmented.
+    Shown,
+    /// A segment begins, as it looks now; it may move or be taken back.
+    Provisional,
+    /// A segment begins here for certain.
+    Final,
+}
+
+/// A segment of a head began, or, where a head is not segmented, the class it
+/// shows became another one. The stretch that began so ends with the head's next
+/// change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
     /// Number of the change in its stream; larger is later.
     pub id: u64,
     /// The head.
     pub head: String,
-    /// What is shown from here on.
+    /// What there is from here on.
     pub label: String,
-    /// Its probability at that moment, 0..1.
+    /// Its probability, 0..1: of a segment over all of it, else at that moment.
     pub probability: f64,
     /// What was shown before; none at the start.
     pub previous: Option<String>,
@@ -288,6 +301,8 @@ pub struct Change {
     pub heads: Vec<HeadStatus>,
     /// Whether the frame was kept.
     pub still: bool,
+    /// How certain it is.
+    pub certainty: Certainty,
 }
 
 /// Why the station did not do as asked. The text is for people.

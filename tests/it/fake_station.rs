@@ -21,8 +21,8 @@ use heatcast::timeline::events::annotation_lines;
 use heatcast::web::Station;
 use heatcast::web::feed::{EventFeed, LiveVideo};
 use heatcast::web::station::{
-    Build, Change, ClassStatus, Feeds, HeadStatus, Metrics, NewStream, Patch, Quantiles, Readiness,
-    Refusal, Resolution, State, StreamMetrics, StreamStatus,
+    Build, Certainty, Change, ClassStatus, Feeds, HeadStatus, Metrics, NewStream, Patch, Quantiles,
+    Readiness, Refusal, Resolution, State, StreamMetrics, StreamStatus,
 };
 
 const FPS: f64 = 24.0;
@@ -247,6 +247,9 @@ impl FakeStation {
         let open = stream.changes.iter_mut().rev().find(|(change, _)| change.head == name);
         if let Some((change, _)) = open {
             change.end_pts_s = Some(stream.pts);
+            if change.certainty == Certainty::Provisional {
+                change.certainty = Certainty::Final;
+            }
         }
         let [plain, hot] = [false, true].map(|heat| self.picture(stream, heat));
         let (Some(plain), Some(hot)) = (plain, hot) else { return };
@@ -264,6 +267,8 @@ impl FakeStation {
             explained_class: stream.explained().map(|i| heads()[stream.head].1[i].to_owned()),
             heads: stream.head_statuses(),
             still: true,
+            // The first head is segmented; its newest boundary may still move.
+            certainty: if head == 0 { Certainty::Provisional } else { Certainty::Shown },
         };
         let jpeg = |still: Arc<Still>| Arc::from(still.to_jpeg(80).unwrap());
         stream.changes.push((change, [jpeg(plain), jpeg(hot)]));

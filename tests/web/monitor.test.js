@@ -147,6 +147,34 @@ test("the keyboard reaches the picture, a class, and a change and its heat", asy
   await page.context().close();
 });
 
+test("a segment that may still move is marked, in looks and in words", async () => {
+  const { page, faults } = await open(browser, one);
+  // At once, for the ribbon is drawn anew every second.
+  const part = (certainty) => until(() => page.evaluate((wanted) => {
+    const node = document.querySelector(`.part[data-certainty="${wanted}"]`);
+    return node && { title: node.title, look: getComputedStyle(node).backgroundImage,
+      row: node.closest(".ribbon-row").getAttribute("aria-label") };
+  }, certainty), `a part that is ${certainty}`, 60000);
+  const [provisional, shown] = [await part("provisional"), await part("shown")];
+  assert.match(provisional.title, /, provisional$/);
+  assert.match(provisional.look, /gradient/);
+  assert.match(provisional.row, /provisional/);
+  assert.equal(shown.look, "none");
+  assert.doesNotMatch(shown.row, /provisional/);
+  const card = page.locator('.change[data-certainty="provisional"]');
+  await card.first().waitFor();
+  assert.match(await card.first().getAttribute("aria-label"), /, provisional: show larger$/);
+  assert.match(await card.first().textContent(), /provisional/);
+  // Its frame, and the same with heat.
+  await card.first().click();
+  await page.waitForFunction(() => document.getElementById("detail-picture").naturalWidth > 100);
+  await page.keyboard.press("Escape");
+  // It becomes final, and then is no longer marked.
+  assert.doesNotMatch((await part("final")).title, /provisional/);
+  assert.deepEqual(faults, []);
+  await page.context().close();
+});
+
 test("everything that can be used has a name, and every picture a text", async () => {
   const { page } = await open(browser, one);
   await page.locator(".class").first().waitFor();

@@ -253,6 +253,7 @@ impl Compositor {
         for line in &lines {
             self.stream.events.push(line);
         }
+        self.stream.changes.lock().follow(found);
         if let Some(scribe) = &mut self.records.scribe {
             scribe.take(found);
         }

@@ -389,7 +389,7 @@ impl Live {
         let boundaries = Boundaries::new(&config, &self.heads)?;
         let plan = timeline_plan(&config, origin_now());
         plan.as_ref().map_or(Ok(()), |plan| set_aside(plan, &config.name))?;
-        let stream = Arc::new(Stream::new(uri, config, controls));
+        let stream = Arc::new(Stream::new(uri, config, controls, boundaries.heads()));
         let (frames, from_source) = bounded(FRAMES);
         let (sound, sound_from_source) = bounded(SOUND);
         let (answers, from_analyst) = bounded(ANSWERS);

@@ -83,7 +83,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(uri: SourceUri, config: StreamConfig, controls: Controls) -> Self {
+    /// A stream where these heads are segmented.
+    pub(super) fn new(
+        uri: SourceUri,
+        config: StreamConfig,
+        controls: Controls,
+        segmented: Vec<Arc<str>>,
+    ) -> Self {
         Self {
             name: config.name.clone(),
             uri,
@@ -100,7 +106,7 @@ impl Stream {
             latest: Locked::default(),
             annotation: Locked::default(),
             measures: Measures::default(),
-            changes: Locked::default(),
+            changes: Locked::new(Changes::of_segments(segmented)),
             events: Arc::default(),
             video: Arc::default(),
             hub: Arc::default(),

@@ -2,7 +2,7 @@
 // that shows one of them larger.
 
 import * as api from "./api.js";
-import { byId, classColour, clockTime, duration, element, percent, setText } from "./dom.js";
+import { byId, classColour, clockTime, duration, element, percent, setAttribute, setText } from "./dom.js";
 
 /** Seconds that the ribbon shows, at most. */
 const SPAN = 900;
@@ -67,7 +67,7 @@ export class Changes {
     wanted.forEach((change, i) => {
       if (!this.cards.has(change.id)) this.cards.set(change.id, this.#card(change));
       const card = this.cards.get(change.id);
-      setText(card.length, lasted(change));
+      card.update(change);
       if (place.children[i] !== card.node) place.insertBefore(card.node, place.children[i] ?? null);
     });
     if (!wanted.length && !place.children.length) {
@@ -82,14 +82,23 @@ export class Changes {
     const swatch = element("i", { className: "swatch" });
     swatch.style.background = this.#colour(change.head, change.label);
     const length = element("span", { className: "dim" });
+    const probability = element("span");
+    const from = element("span", { className: "dim" });
     const button = element("button", { type: "button", className: "change", "aria-haspopup": "dialog" },
       element("span", { className: "pair" }, picture(false, ""), picture(true, "")),
-      element("span", { className: "what" }, swatch, element("b", {}, change.label), ` ${percent(change.probability)}`),
-      element("span", { className: "when" }, element("span", { className: "dim" }, `${change.head} at ${clockTime(change.pts_s)}`), length));
-    button.setAttribute("aria-label",
-      `${change.head} became ${change.label}, ${percent(change.probability)}, at ${clockTime(change.pts_s)}: show larger`);
+      element("span", { className: "what" }, swatch, element("b", {}, change.label), " ", probability),
+      element("span", { className: "when" }, from, length));
     button.addEventListener("click", () => this.#open(change.id));
-    return { node: element("li", {}, button), length };
+    // A segment's start may move, and its probability with it.
+    const update = (now) => {
+      setText(length, lasted(now));
+      setText(probability, percent(now.probability));
+      setText(from, `${now.head} at ${clockTime(now.pts_s)}${maybe(now)}`);
+      button.dataset.certainty = now.certainty;
+      setAttribute(button, "aria-label",
+        `${now.head} became ${now.label}, ${percent(now.probability)}, at ${clockTime(now.pts_s)}${maybe(now)}: show larger`);
+    };
+    return { node: element("li", {}, button), update };
   }
 
   #ribbon() {
@@ -101,18 +110,20 @@ export class Changes {
     setText(byId("span"), this.all.length ? `the last ${duration(width)}` : "");
     const heads = this.stream?.heads.map((head) => head.name) ?? [];
     const rows = heads.map((head) => {
-      const own = this.all.filter((change) => change.head === head && (change.end_pts_s ?? now) > start);
+      const own = this.all.filter((change) => change.head === head && (change.end_pts_s ?? now) > start)
+        .sort((a, b) => a.pts_s - b.pts_s);
       const parts = own.map((change) => {
         const [from, to] = [Math.max(change.pts_s, start), change.end_pts_s ?? now];
         const part = element("button", { type: "button", className: "part", tabIndex: -1, title:
-          `${change.label}, ${clockTime(change.pts_s)} to ${change.end_pts_s === null ? "now" : clockTime(to)}` }, change.label);
+          `${change.label}, ${clockTime(change.pts_s)} to ${change.end_pts_s === null ? "now" : clockTime(to)}${maybe(change)}` }, change.label);
         part.style.left = `${((from - start) / width) * 100}%`;
         part.style.width = `${Math.max(((to - from) / width) * 100, 0.15)}%`;
         part.style.setProperty("--own", this.#colour(head, change.label));
+        part.dataset.certainty = change.certainty;
         part.addEventListener("click", () => this.#open(change.id));
         return part;
       });
-      const spoken = own.slice(-5).map((change) => `${change.label} from ${clockTime(change.pts_s)}`).join(", ");
+      const spoken = own.slice(-5).map((change) => `${change.label} from ${clockTime(change.pts_s)}${maybe(change)}`).join(", ");
       return element("div", { className: "ribbon-row", role: "group", "aria-label": `${head}: ${spoken || "nothing yet"}` },
         element("span", { className: "ribbon-name" }, head), element("div", { className: "ribbon-track" }, ...parts));
     });
@@ -128,7 +139,7 @@ export class Changes {
     const at = new Date(change.at_unix_ms);
     const cues = change.cues.length ? `; ${change.cues.join(", ").replaceAll("_", " ")}` : "";
     const shows = change.explained_class ? ` Heat: ${change.explained_class}.` : "";
-    setText(byId("detail-facts"), `${clockTime(change.pts_s)} in the stream, ${at.toISOString().slice(0, 19).replace("T", " ")} UTC, ${lasted(change)}${cues}.${shows}`);
+    setText(byId("detail-facts"), `${clockTime(change.pts_s)} in the stream, ${at.toISOString().slice(0, 19).replace("T", " ")} UTC, ${lasted(change)}${maybe(change)}${cues}.${shows}`);
     byId("detail-answers").replaceChildren(...change.heads.map((head) => {
       const best = [...head.classes].sort((a, b) => (b.probability ?? 0) - (a.probability ?? 0)).slice(0, 5);
       return element("section", {}, element("h3", {}, head.name), element("ul", { className: "bars" }, ...best.map((c) => {
@@ -167,6 +178,9 @@ export class Changes {
     if (other) this.#open(other.id);
   }
 }
+
+/** What is to be said of a boundary that may still move or be taken back. */
+const maybe = (change) => (change.certainty === "provisional" ? ", provisional" : "");
 
 const lasted = (change) =>
   change.end_pts_s === null ? "goes on" : `lasted ${duration(change.end_pts_s - change.pts_s)}`;
