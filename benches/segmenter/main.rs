@@ -1,6 +1,7 @@
 //! How good ways to make segments are on simulated recordings, and what the
-//! segmenter costs. Run with `cargo bench --bench segmenter`; `-- tune` shows
-//! what the parameters were chosen by, on recordings of their own.
+//! segmenter costs. Run with `cargo bench --bench segmenter`; `-- profiles` shows only
+//! the shipped profiles, each on recordings of its own kind; `-- tune` shows what the
+//! parameters were chosen by, `-- tune NAME` those of a profile, on other recordings.
 #![allow(clippy::print_stdout, missing_docs, reason = "stdout is for results")]
 
 mod methods;
@@ -15,7 +16,7 @@ use heatcast::timeline::score::{Span, Tally};
 use heatcast::timeline::segmenter::{Profile, Segmenter};
 
 use methods::{Breaks, hmm, hysteresis, live, mean, segmenter, snapped, tally, threshold, tidied};
-use simulate::{FEW_CUES, POOR_CLASSIFIER, Recording, USUAL, recording};
+use simulate::{BRIEF, FEW_CUES, Kind, OWN, POOR_CLASSIFIER, Recording, USUAL, excerpt, recording};
 
 /// Recordings of an hour in each table; their seeds are below those of `tune`.
 const HOURS: u64 = 30;
@@ -23,32 +24,59 @@ const HOURS: u64 = 30;
 const HMM: (f64, f64) = (0.15, 8.0);
 
 fn main() {
-    if std::env::args().any(|arg| arg == "tune") {
-        return tune::run();
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "tune") {
+        let name = args[at + 1..].iter().find(|arg| !arg.starts_with('-'));
+        return tune::run(name.map_or("default", String::as_str));
     }
-    for (name, how) in
-        [("usual", USUAL), ("few cues", FEW_CUES), ("poor classifier", POOR_CLASSIFIER)]
-    {
-        let recordings: Vec<_> = (0..HOURS).map(|seed| recording(seed, 3600.0, 5.0, how)).collect();
-        println!("{name}: {HOURS} recordings of an hour");
-        println!(
-            "{:30} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7} {:>7}",
-            "method",
-            "acc %",
-            "F1 .5",
-            "F1 .75",
-            "F1 .9",
-            "b 1 s",
-            "median",
-            "p90",
-            "lost",
-            "missed"
-        );
-        table(&recordings);
+    if !args.iter().any(|arg| arg == "profiles") {
+        for kind in [USUAL, FEW_CUES, POOR_CLASSIFIER] {
+            let recordings = hours(kind);
+            head(kind.name, "an hour");
+            table(&recordings);
+            println!();
+        }
+        lags();
+        cost();
+    }
+    for kind in OWN {
+        let recordings = hours(kind);
+        head(kind.name, "an hour");
+        let (default, own) = (profile(), named(kind.name));
+        row("default", &recordings, |r| segmenter(r, &default));
+        row(kind.name, &recordings, |r| segmenter(r, &own));
+        if !own.padding.label.is_empty() {
+            let bare = Profile { padding: default.padding.clone(), ..own };
+            row("  without its padding", &recordings, |r| segmenter(r, &bare));
+        }
         println!();
     }
-    lags();
-    cost();
+    short();
+}
+
+fn hours(kind: Kind) -> Vec<Recording> {
+    (0..HOURS).map(|seed| recording(seed, 3600.0, 5.0, kind)).collect()
+}
+
+/// Files of minutes: with a break of half a minute or so, and cut out of an hour.
+fn short() {
+    let default = profile();
+    for (kind, minutes) in [(BRIEF, 2), (BRIEF, 4), (USUAL, 3), (USUAL, 6), (USUAL, 10)] {
+        let seconds = f64::from(minutes) * 60.0;
+        let seeds = 0..10 * HOURS;
+        let recordings: Vec<_> = seeds.map(|seed| excerpt(seed, seconds, 1.0, kind)).collect();
+        head(kind.name, &format!("{minutes} minutes, ten times as many"));
+        row("default", &recordings, |r| segmenter(r, &default));
+        println!();
+    }
+}
+
+fn head(name: &str, length: &str) {
+    println!("{name}: {HOURS} recordings of {length}");
+    println!(
+        "{:30} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7} {:>7}",
+        "method", "acc %", "F1 .5", "F1 .75", "F1 .9", "b 1 s", "median", "p90", "lost", "missed"
+    );
 }
 
 fn table(recordings: &[Recording]) {

@@ -108,7 +108,7 @@ pub(crate) fn snapped(r: &Recording, breaks: Breaks, within_s: f64) -> Breaks {
 
 /// The segmenter.
 pub(crate) fn segmenter(r: &Recording, profile: &Profile) -> Breaks {
-    let labels: [Arc<str>; 2] = ["show".into(), "commercial".into()];
+    let labels: [Arc<str>; 2] = r.labels.map(Into::into);
     let mut segmenter = Segmenter::new("content", &labels, profile);
     for (i, logit) in r.logits.iter().enumerate() {
         let p = probability(*logit) as f32;
@@ -116,7 +116,7 @@ pub(crate) fn segmenter(r: &Recording, profile: &Profile) -> Breaks {
     }
     r.cues.iter().for_each(|cue| segmenter.cue(*cue));
     let segments = segmenter.finish(Pts::from_secs_f64(r.duration_s));
-    let breaks = segments.iter().filter(|s| &*s.label == "commercial");
+    let breaks = segments.iter().filter(|s| *s.label == *r.labels[1]);
     breaks.map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect()
 }
 

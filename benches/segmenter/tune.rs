@@ -1,28 +1,38 @@
-//! What the parameters of the default profile were chosen by: recordings that
-//! no table and no test uses.
+//! What the parameters of the profiles were chosen by: recordings that no table
+//! and no test uses.
 
 use heatcast::timeline::score::Tally;
 use heatcast::timeline::segmenter::Profile;
 
 use crate::methods::{Breaks, hmm, hysteresis, mean, segmenter, tally, tidied};
-use crate::simulate::{FEW_CUES, POOR_CLASSIFIER, Recording, USUAL, recording};
+use crate::simulate::{FEW_CUES, OWN, POOR_CLASSIFIER, Recording, USUAL, recording};
 
 /// The first seed; those of tables and tests are below.
 const FIRST: u64 = 1000;
 
-pub(crate) fn run() {
-    let mut recordings = Vec::new();
-    for seed in FIRST..FIRST + 12 {
-        recordings.push(recording(seed, 3600.0, 5.0, USUAL));
+/// Improves the profile of this name, one parameter after the other.
+pub(crate) fn run(name: &str) {
+    let own = OWN.into_iter().find(|kind| kind.name == name);
+    let kinds: &[_] = match own {
+        Some(kind) => &[(kind, 24)],
+        None => &[(USUAL, 12), (FEW_CUES, 6), (POOR_CLASSIFIER, 6)],
+    };
+    let (mut recordings, mut seed) = (Vec::new(), FIRST);
+    for (kind, hours) in kinds {
+        for _ in 0..*hours {
+            recordings.push(recording(seed, 3600.0, 5.0, *kind));
+            seed += 1;
+        }
     }
-    for seed in FIRST + 12..FIRST + 18 {
-        recordings.push(recording(seed, 3600.0, 5.0, FEW_CUES));
+    let mut profile = crate::named(name);
+    if own.is_none() {
+        baselines(&recordings);
+    } else {
+        // Padding moves boundaries on purpose.
+        profile.padding = crate::profile().padding;
+        let default = crate::profile();
+        show("default", &recordings, |r| segmenter(r, &default));
     }
-    for seed in FIRST + 18..FIRST + 24 {
-        recordings.push(recording(seed, 3600.0, 5.0, POOR_CLASSIFIER));
-    }
-    baselines(&recordings);
-    let mut profile = crate::profile();
     let mut best = show("as it is", &recordings, |r| segmenter(r, &profile));
     // One parameter after the other, until none gets better.
     for round in 1.. {
@@ -52,7 +62,9 @@ pub(crate) fn run() {
 type Knob = (&'static str, &'static [f64], fn(&mut Profile, f64));
 
 const KNOBS: &[Knob] = &[
-    ("evidence.weight", &[0.02, 0.03, 0.04, 0.05, 0.07, 0.1], |p, v| p.evidence.weight = v),
+    ("evidence.weight", &[0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.6], |p, v| {
+        p.evidence.weight = v
+    }),
     ("evidence.clip", &[3.0, 4.0, 6.0], |p, v| p.evidence.clip = v),
     ("cues.boundary", &[-4.0, -3.0, -2.5, -2.0, -1.5, -1.0], |p, v| p.cues.boundary = v),
     ("cues.shot_cut", &[0.4, 0.8, 1.2, 1.6], |p, v| p.cues.shot_cut = v),

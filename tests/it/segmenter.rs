@@ -10,7 +10,7 @@ use heatcast::timeline::score::{Scores, Span, Tally};
 use heatcast::timeline::segmenter::Profile;
 
 use methods::{Breaks, hmm, hysteresis, live, mean, segmenter, snapped, tally, threshold, tidied};
-use simulate::{Difficulty, FEW_CUES, POOR_CLASSIFIER, Recording, USUAL, recording};
+use simulate::{BRIEF, FEW_CUES, Kind, OWN, POOR_CLASSIFIER, Recording, USUAL, excerpt, recording};
 
 fn scores(recordings: &[Recording], method: impl Fn(&Recording) -> Breaks) -> Scores {
     let mut all = Tally::default();
@@ -24,7 +24,7 @@ fn figures(s: &Scores) -> [f64; 3] {
 }
 
 /// Ten recordings of an hour.
-fn ten(how: Difficulty) -> Vec<Recording> {
+fn ten(how: Kind) -> Vec<Recording> {
     (0..10).map(|seed| recording(seed, 3600.0, 5.0, how)).collect()
 }
 
@@ -58,6 +58,51 @@ fn the_segmenter_beats_threshold_hysteresis_and_hidden_markov_model() {
             let beaten = ours.iter().zip(theirs).all(|(a, b)| *a > b);
             assert!(beaten, "{how:?}: {ours:?}, but {name} has {theirs:?}");
         }
+    }
+}
+
+#[test]
+fn every_profile_is_at_least_as_good_as_the_default_on_recordings_of_its_own_kind() {
+    for (kind, floors) in OWN.into_iter().zip([
+        [0.97, 0.84, 0.84],
+        [0.95, 0.70, 0.60],
+        [0.92, 0.58, 0.62],
+        [0.70, 0.50, 0.64],
+    ]) {
+        let recordings = ten(kind);
+        // Padding moves boundaries on purpose.
+        let bare = Profile { padding: profile().padding, ..Profile::named(kind.name).unwrap() };
+        let [own, default] = [bare, profile()].map(|p| scores(&recordings, |r| segmenter(r, &p)));
+        let sum = |s: &Scores| figures(s).iter().sum::<f64>() + s.frame_accuracy.unwrap();
+        let (ours, theirs) = (figures(&own), figures(&default));
+        eprintln!("{}: {ours:.3?}, default {theirs:.3?}", kind.name);
+        assert!(sum(&own) >= sum(&default), "{}: {ours:?}, default {theirs:?}", kind.name);
+        let good = ours.iter().zip(floors).all(|(figure, floor)| *figure >= floor);
+        assert!(good, "{}: {ours:?} is below {floors:?}", kind.name);
+    }
+}
+
+#[test]
+fn padding_loses_less_play() {
+    let recordings = ten(OWN[3]);
+    let padded = Profile::named("sports-action").unwrap();
+    let bare = Profile { padding: profile().padding, ..padded.clone() };
+    let [padded, bare] = [padded, bare]
+        .map(|p| scores(&recordings, |r| segmenter(r, &p)).ads_missed_s_per_h.unwrap());
+    assert!(padded < bare, "{padded} s of play lost an hour, {bare} without padding");
+}
+
+#[test]
+fn files_of_minutes_need_no_profile_of_their_own() {
+    for (kind, minutes, floor) in
+        [(BRIEF, 2, 0.91), (BRIEF, 4, 0.85), (USUAL, 3, 0.96), (USUAL, 6, 0.97)]
+    {
+        let seconds = f64::from(minutes) * 60.0;
+        let recordings: Vec<_> = (0..60).map(|seed| excerpt(seed, seconds, 1.0, kind)).collect();
+        let s = scores(&recordings, |r| segmenter(r, &profile()));
+        let accuracy = s.frame_accuracy.unwrap();
+        eprintln!("{} {minutes} minutes: {accuracy:.4} {:.3?}", kind.name, figures(&s));
+        assert!(accuracy >= floor, "{} {minutes} minutes: {s:?}", kind.name);
     }
 }
 

@@ -90,6 +90,32 @@ impl Model {
     }
 }
 
+/// A recording is never taken for one that is more than so many times as long: shots
+/// last seconds, whatever it is a recording of.
+const LEAST_SCALE: f64 = 0.1;
+
+/// What `profile` says about a recording of `length_s` seconds. One that is shorter
+/// than two usual segments is a longer one in small: its segments may be as much
+/// shorter. They may also be as long as ever, for it may be a part of a longer one.
+///
+/// Evidence counts for more by the square root: between errors that last as long as
+/// ever and errors that are as much shorter, too.
+fn in_small(profile: &Profile, labels: &[Arc<str>], length_s: f64) -> Profile {
+    let medians: f64 = labels.iter().map(|l| profile.duration(l).median_s).sum();
+    let usual_s = 2.0 * medians / labels.len().max(1) as f64;
+    let scale = (length_s / usual_s).clamp(LEAST_SCALE, 1.0);
+    let mut small = profile.clone();
+    small.evidence.weight /= scale.sqrt();
+    for duration in small.durations.values_mut() {
+        duration.median_s *= scale;
+        duration.min_s *= scale;
+    }
+    // It must stay shorter than what it is added to.
+    small.padding.before_s *= scale;
+    small.padding.after_s *= scale;
+    small
+}
+
 /// Seconds of slots before each moment asked for, which must rise.
 struct SlotClock<'a> {
     spans: &'a [(f64, f64)],
@@ -145,11 +171,11 @@ impl Segmenter {
     /// The segments from the first frame to `end`, the end of the recording:
     /// without gaps, neighbours with different labels. None without a frame.
     pub fn finish(mut self, end: Pts) -> Vec<Segment> {
-        let model = &self.model;
-        let Some(start) = self.start.filter(|s| *s < end && !model.labels.is_empty()) else {
-            return Vec::new();
-        };
+        let known = self.start.filter(|s| *s < end && !self.model.labels.is_empty());
+        let Some(start) = known else { return Vec::new() };
         let (first, last) = (start.as_secs_f64(), end.as_secs_f64());
+        let Model { head, labels, profile, .. } = &self.model;
+        let model = &Model::new(head, labels, &in_small(profile, labels, last - first));
         self.sums.finish(last);
         let found = candidates(&self.cues, first, last, &model.profile.candidates);
         let spans = model.slots(&found);

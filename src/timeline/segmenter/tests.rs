@@ -102,6 +102,42 @@ const USUAL: [(&str, f64, f64); 5] = [
     ("show", 990.0, 1400.0),
 ];
 
+/// A minute of programme, a lone spot of half a minute between hard cuts, another
+/// minute, and cuts that mean nothing.
+fn splice() -> Footage {
+    let mut cues: Vec<Cue> = [60.0, 90.0].iter().map(|t| cue(CueKind::ShotCut, *t, *t)).collect();
+    cues.extend((1..22).map(|n| f64::from(n) * 6.7).map(|t| cue(CueKind::ShotCut, t, t)));
+    Footage { seconds: 150.0, breaks: vec![(60.0, 90.0)], sure: 0.9, cues, gap: None }
+}
+
+#[test]
+fn a_lone_spot_is_a_break_in_a_file_of_minutes_but_not_in_an_evening() {
+    let found = |footage: &Footage| -> Vec<(f64, f64)> {
+        let segments = footage.segments(&footage.at(1.0), &default());
+        let breaks = segments.iter().filter(|s| &*s.label == "commercial");
+        breaks.map(|s| (s.start.as_secs_f64(), s.end.as_secs_f64())).collect()
+    };
+    assert_eq!(found(&splice()), [(60.0, 90.0)]);
+    assert_eq!(found(&Footage { breaks: Vec::new(), ..splice() }), []);
+    // In an hour it is a trailer.
+    assert_eq!(found(&Footage { seconds: 3600.0, ..splice() }), []);
+}
+
+#[test]
+fn only_what_is_shorter_than_two_segments_is_scaled_and_padding_still_fits() {
+    let names = labels(&LABELS);
+    assert_eq!(in_small(&default(), &names, 730.0), default());
+    assert_eq!(in_small(&default(), &names, 36_000.0), default());
+    let small = in_small(&default(), &names, 365.0).duration("commercial");
+    assert_eq!((small.median_s, small.min_s, small.max_s), (85.0, 12.5, Some(420.0)));
+    let least = in_small(&default(), &names, 0.01);
+    assert_eq!(least, in_small(&default(), &names, 73.0));
+    let sport = Profile::named("sports-action").unwrap();
+    let small = in_small(&sport, &labels(&["action", "non_action"]), 5.0);
+    let padding = small.padding.before_s + small.padding.after_s;
+    assert!(padding > 0.0 && padding < small.duration("non_action").min_s, "{small:?}");
+}
+
 #[test]
 fn breaks_are_found_to_the_cue_with_reasons_and_confidence() {
     let footage = Footage::usual();
