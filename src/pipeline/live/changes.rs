@@ -355,7 +355,7 @@ mod tests {
         let s = Pts::from_secs_f64;
         let segment = Segment {
             head: "content".into(),
-            label: if id % 2 == 0 { "commercial" } else { "show" }.into(),
+            label: if id.is_multiple_of(2) { "commercial" } else { "show" }.into(),
             start: s(start),
             end: s(end),
             confidence: 0.875,
