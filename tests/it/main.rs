@@ -30,6 +30,7 @@ mod packages;
 mod pictures;
 mod recordings;
 mod scan;
+mod scan_many;
 mod score;
 mod segmenter;
 mod serve;
