@@ -35,6 +35,7 @@ mod peers;
 mod pictures;
 mod recordings;
 mod scan;
+mod scan_many;
 mod score;
 mod segmenter;
 mod serve;

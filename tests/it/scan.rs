@@ -10,30 +10,30 @@ use serde_json::Value;
 use crate::common::{Dir, fails, heatcast, json_of, text};
 use crate::recordings::{FPS, H264, Part, content_model, evening, splice};
 
-fn scan<S: AsRef<std::ffi::OsStr>>(inputs: &[S], more: &[&str]) -> Command {
+pub(crate) fn scan<S: AsRef<std::ffi::OsStr>>(inputs: &[S], more: &[&str]) -> Command {
     let mut command = heatcast(["scan", "-q", "--model"]);
     command.arg(content_model()).args(inputs).args(more);
     command
 }
 
 /// The only recording of a scan, as JSON.
-fn scanned(input: &Path, more: &[&str]) -> Value {
+pub(crate) fn scanned(input: &Path, more: &[&str]) -> Value {
     let mut report = json_of(scan(&[input], &[&["--json"], more].concat()));
     report["recordings"][0].take()
 }
 
-fn breaks(recording: &Value) -> Vec<(f64, f64)> {
+pub(crate) fn breaks(recording: &Value) -> Vec<(f64, f64)> {
     let segments = recording["segments"].as_array().unwrap();
     let commercial = segments.iter().filter(|s| s["label"] == "commercial");
     commercial.map(|s| (s["start_s"].as_f64().unwrap(), s["end_s"].as_f64().unwrap())).collect()
 }
 
-fn programme(from_s: f64, seconds: u32) -> Part {
+pub(crate) fn programme(from_s: f64, seconds: u32) -> Part {
     Part::Programme { from_s, frames: seconds * FPS, saturation: 1.0 }
 }
 
 /// Eighty seconds: a break from 32 to 60 s, both edges hard cuts.
-fn short() -> Vec<Part> {
+pub(crate) fn short() -> Vec<Part> {
     vec![
         programme(0.0, 12),
         programme(5.0, 10),
@@ -45,43 +45,13 @@ fn short() -> Vec<Part> {
     ]
 }
 
-/// A profile for recordings of a few minutes.
-const BRISK: &str = "[durations.show]
-median_s = 60.0
-sigma = 0.8
-min_s = 10.0
-[durations.commercial]
-median_s = 50.0
-sigma = 0.6
-min_s = 8.0
-";
-
-/// The same for recordings of a minute, in which each second counts for more.
-const SHORT: &str = "[evidence]\nweight = 0.1\n";
-
-fn profile(dir: &Dir, text: &str) -> String {
-    let path = dir.path("profile.toml");
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-fn brisk(dir: &Dir) -> String {
-    profile(dir, BRISK)
-}
-
-/// The profile for [`short`].
-fn short_profile(dir: &Dir) -> String {
-    profile(dir, &[SHORT, BRISK].concat())
-}
-
 #[test]
 fn breaks_between_real_programme_are_found_to_the_frame() {
     let dir = Dir::new();
-    let profile = brisk(&dir);
     for seed in [1, 2] {
         let (parts, truth) = evening(seed);
         let input = splice(&dir, &format!("{seed}.ts"), &parts, "", H264);
-        let recording = scanned(&input, &["--profile", &profile]);
+        let recording = scanned(&input, &[]);
         let found = breaks(&recording);
         let spans = |b: &[(f64, f64)]| b.iter().map(|(s, e)| Span::new(*s, *e)).collect();
         let end_s = recording["duration_s"].as_f64().unwrap();
@@ -120,13 +90,13 @@ fn detected(input: &Path, filter: [&str; 2], keys: [&str; 2]) -> Vec<(f64, f64)>
     numbers(keys[0]).into_iter().zip(numbers(keys[1])).collect()
 }
 
-fn cues(recording: &Value, kind: &str) -> Vec<(f64, f64)> {
+pub(crate) fn cues(recording: &Value, kind: &str) -> Vec<(f64, f64)> {
     let cues = recording["cues"].as_array().unwrap().iter().filter(|c| c["kind"] == kind);
     cues.map(|c| (c["start_s"].as_f64().unwrap(), c["end_s"].as_f64().unwrap())).collect()
 }
 
 /// FFmpeg's black and silence, and what a scan says, differ by a frame at most.
-fn agrees_with_ffmpeg(input: &Path, recording: &Value) -> [usize; 2] {
+pub(crate) fn agrees_with_ffmpeg(input: &Path, recording: &Value) -> [usize; 2] {
     let black = "blackdetect=d=0.03:pic_th=0.98:pix_th=0.10";
     let quiet = "silencedetect=n=-50dB:d=0.2";
     let pairs = [
@@ -167,9 +137,8 @@ fn black_and_silence_are_where_ffmpeg_finds_them() {
 #[test]
 fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
     let dir = Dir::new();
-    let profile = short_profile(&dir);
     let plain = splice(&dir, "plain.ts", &short(), "", H264);
-    let truth = breaks(&scanned(&plain, &["--profile", &profile]));
+    let truth = breaks(&scanned(&plain, &[]));
     let [(start, end)] = truth[..] else { panic!("{truth:?}") };
     assert!((start - 32.0).abs() < 0.05 && (end - 60.0).abs() < 0.05, "{truth:?}");
     let shifted = |name: &str, input: &Path, more: &[&str]| {
@@ -187,7 +156,7 @@ fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
     };
     // The clock of 33 bits starts again after 95443.7 s, here in the break.
     let wraps = shifted("wraps.ts", &plain, &["-output_ts_offset", "95400"]);
-    let recording = scanned(&wraps, &["--profile", &profile]);
+    let recording = scanned(&wraps, &[]);
     let found = breaks(&recording);
     let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < 0.05 && (a.1 - b.1).abs() < 0.05;
     assert!(found.len() == 1 && near(found[0], (start, end)), "{found:?}");
@@ -197,7 +166,7 @@ fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
     let spliced = dir.path("spliced.ts");
     let bytes = [std::fs::read(first).unwrap(), std::fs::read(second).unwrap()].concat();
     std::fs::write(&spliced, bytes).unwrap();
-    let recording = scanned(&spliced, &["--profile", &profile]);
+    let recording = scanned(&spliced, &[]);
     let found = breaks(&recording);
     let [(from, to)] = found[..] else { panic!("{found:?}") };
     // Where ffmpeg cut the stream is a matter of its own.
@@ -214,19 +183,11 @@ fn times_go_on_through_a_wrap_and_a_leap_of_the_clock() {
 #[test]
 fn results_are_written_once_and_the_rest_is_scanned_later() {
     let dir = Dir::new();
-    let profile = short_profile(&dir);
     let folder = dir.path("out");
     let input = splice(&dir, "a.mp4", &short(), "", "-c:v libx264 -preset ultrafast -c:a aac");
     std::fs::create_dir(dir.path("pages")).unwrap();
     let pages = dir.path("pages");
-    let more = [
-        "--timeline",
-        folder.to_str().unwrap(),
-        "--report",
-        pages.to_str().unwrap(),
-        "--profile",
-        &profile,
-    ];
+    let more = ["--timeline", folder.to_str().unwrap(), "--report", pages.to_str().unwrap()];
     let pattern = dir.path("*.mp4");
     let run = |more: &[&str]| {
         let out = scan(&[&pattern], more).output().unwrap();
@@ -264,14 +225,12 @@ fn results_are_written_once_and_the_rest_is_scanned_later() {
 #[test]
 fn a_classifier_that_looks_at_a_logo_is_found_out() {
     let dir = Dir::new();
-    let profile = short_profile(&dir);
     // A green logo in the corner throughout.
     let logo = "drawbox=x=270:y=0:w=50:h=36:color=green:t=fill";
     let input = splice(&dir, "logo.mp4", &short(), logo, "-c:v libx264 -preset ultrafast -c:a aac");
     let page = dir.path("page.html");
     let path = page.to_str().unwrap();
-    let mut command =
-        scan(&[&input], &["--report", path, "--segment", "corner", "--profile", &profile]);
+    let mut command = scan(&[&input], &["--report", path, "--segment", "corner"]);
     let out = command.output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
     let html = std::fs::read_to_string(&page).unwrap();
@@ -334,7 +293,6 @@ fn what_cannot_be_scanned_gets_one_sentence() {
 #[test]
 fn a_damaged_transport_stream_is_scanned_as_far_as_it_goes() {
     let dir = Dir::new();
-    let profile = short_profile(&dir);
     let whole = splice(&dir, "whole.ts", &short(), "", H264);
     let mut bytes = std::fs::read(&whole).unwrap();
     // Noise over one packet in a hundred.
@@ -343,7 +301,7 @@ fn a_damaged_transport_stream_is_scanned_as_far_as_it_goes() {
     }
     let damaged = dir.path("damaged.ts");
     std::fs::write(&damaged, bytes).unwrap();
-    let found = breaks(&scanned(&damaged, &["--profile", &profile]));
+    let found = breaks(&scanned(&damaged, &[]));
     let [(start, end)] = found[..] else { panic!("{found:?}") };
     // Noise is colourful: what follows the break may be taken for part of it.
     assert!((start - 32.0).abs() < 0.5 && (end - 60.0).abs() < 10.5, "{found:?}");
