@@ -3,19 +3,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::common::{Dir, counter_model, heatcast, text};
+use serde_json::Value;
+
+use crate::common::{Dir, counter_model, heatcast, run_to_end};
 use crate::live_server::Server;
+use crate::serve::free_port;
 
 /// Milliseconds; people notice more.
 const NOTICEABLE: f64 = 40.0;
-
-fn run(command: &mut Command) -> String {
-    let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", text(&out.stderr));
-    text(&out.stdout)
-}
 
 /// A clip of four seconds: a flash at 1 s and 3 s, and a beep so many seconds later.
 fn clip(dir: &Dir, name: &str, beep_after_s: f64, sound: &[&str]) -> PathBuf {
@@ -28,7 +24,7 @@ fn clip(dir: &Dir, name: &str, beep_after_s: f64, sound: &[&str]) -> PathBuf {
     let mut make = Command::new("ffmpeg");
     make.args(["-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", &tone]);
     make.args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p"]);
-    run(make.args(sound).arg(&path));
+    run_to_end(make.args(sound).arg(&path));
     path
 }
 
@@ -36,7 +32,7 @@ fn clip(dir: &Dir, name: &str, beep_after_s: f64, sound: &[&str]) -> PathBuf {
 fn rises(graph: &str, tag: &str, threshold: f64) -> Vec<f64> {
     let mut probe = Command::new("ffprobe");
     probe.args(["-v", "error", "-f", "lavfi", "-i", graph, "-of", "csv=p=0", "-show_entries"]);
-    let all = run(probe.arg(format!("frame=pts_time:frame_tags={tag}")));
+    let all = run_to_end(probe.arg(format!("frame=pts_time:frame_tags={tag}")));
     let mut found: Vec<f64> = Vec::new();
     let mut is_above = false;
     for line in all.lines() {
@@ -75,24 +71,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Waits until whoever joins the mount gets sound.
-fn wait_for_sound(address: &str) {
-    let begun = Instant::now();
-    loop {
-        let mut probe = Command::new("timeout");
-        probe.args(["60", "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-of", "csv=p=0"]);
-        probe.args(["-show_entries", "stream=codec_type", address]);
-        if text(&probe.output().unwrap().stdout).contains("audio") {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(180), "{address} has no sound");
-    }
-}
-
 fn record(address: &str, seconds: u32, to: &Path) {
     let mut record = Command::new("timeout");
     record.args(["180", "ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp", "-i"]);
-    run(record.args([address, "-t", &seconds.to_string(), "-c", "copy"]).arg(to));
+    run_to_end(record.args([address, "-t", &seconds.to_string(), "-c", "copy"]).arg(to));
 }
 
 #[test]
@@ -104,10 +86,8 @@ fn sound_stays_with_the_picture_from_file_to_mount_to_mount() {
     let names = ["--name", "even", "--name", "late"];
     let look = ["--hud", "off", "--style", "off"];
     let camera = Server::start(&clips, &[&names[..], &look, &["--loop"]].concat());
-    camera.rtsp.iter().for_each(|address| wait_for_sound(address));
     let server = Server::start(&camera.rtsp, &[&names[..], &look].concat());
     for (n, (name, made_ms)) in [("even", 0.0), ("late", 200.0)].into_iter().enumerate() {
-        wait_for_sound(&server.rtsp[n]);
         let file = dir.path(&format!("{name}.mkv"));
         // The clip begins anew in between.
         record(&server.rtsp[n], 10, &file);
@@ -115,7 +95,7 @@ fn sound_stays_with_the_picture_from_file_to_mount_to_mount() {
         assert!(behind.len() >= 3, "{name}: {behind:?}");
         let found = median(behind.clone());
         assert!((found - made_ms).abs() < NOTICEABLE, "{name}: {found} of {behind:?}");
-        let status = server.stream(name);
+        let status = server.wait(name, "heard", |s| s["av_offset_ms"].is_number());
         let told = status["av_offset_ms"].as_f64().unwrap();
         assert!((told - (found - made_ms)).abs() < NOTICEABLE, "{name}: {told}, {behind:?}");
     }
@@ -127,8 +107,52 @@ fn sound_that_is_converted_stays_with_the_picture() {
     let file = clip(&dir, "raw.mkv", 0.0, &["-c:a", "pcm_s16le"]);
     let out = dir.path("annotated.mp4");
     let mut annotate = heatcast(["annotate", "-q", "--hud", "off", "--style", "off", "--model"]);
-    run(annotate.arg(counter_model()).arg(&file).arg("-o").arg(&out));
+    run_to_end(annotate.arg(counter_model()).arg(&file).arg("-o").arg(&out));
     let behind = beeps_behind_flashes(&out);
     assert!(behind.len() >= 2, "{behind:?}");
     assert!(median(behind.clone()).abs() < 10.0, "{behind:?}");
+}
+
+#[test]
+fn sound_goes_on_as_silence_while_the_source_is_away_and_comes_back_in_time() {
+    let dir = Dir::new();
+    let clip = clip(&dir, "clip.mp4", 0.0, &["-c:a", "aac"]);
+    let at = format!("127.0.0.1:{}", free_port());
+    let look = ["--hud", "off", "--style", "off", "--name", "n"];
+    let camera = || Server::start_on([&clip], &at, &[&look[..], &["--loop"]].concat());
+    let first = camera();
+    let quick = ["--set", "live.retry_first_ms=100", "--set", "live.retry_most_s=0.5"];
+    let server = Server::start([format!("rtsp://{at}/n")], &[&look[..], &quick].concat());
+    server.wait("n", "heard", |s| s["av_offset_ms"].is_number());
+    let (file, mount) = (dir.path("through.mkv"), server.rtsp[0].clone());
+    let recorder = std::thread::Builder::new()
+        .spawn({
+            let file = file.clone();
+            move || record(&mount, 40, &file)
+        })
+        .unwrap();
+    let frames = |s: &Value| s["frames"].as_u64().unwrap();
+    let begun = frames(&server.stream("n"));
+    server.wait("n", "played for six seconds", |s| frames(s) > begun + 150);
+    first.kill();
+    // On a slate for a while.
+    server.wait("n", "away", |s| s["reconnect_attempts"].as_u64() >= Some(8));
+    let _second = camera();
+    recorder.join().unwrap();
+    let packets = |kind: &str| -> Vec<f64> {
+        let mut probe = Command::new("ffprobe");
+        probe.args(["-v", "error", "-select_streams", kind, "-of", "csv=p=0"]);
+        let all = run_to_end(probe.args(["-show_entries", "packet=pts_time"]).arg(&file));
+        all.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect()
+    };
+    for kind in ["v", "a"] {
+        let times = packets(kind);
+        let gap = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+        assert!(gap < 3.0 && *times.last().unwrap() > 35.0, "{kind}: {gap} {:?}", times.last());
+    }
+    let behind = beeps_behind_flashes(&file);
+    // Some from before, most from after.
+    assert!(behind.len() >= 8, "{behind:?}");
+    let after = behind[behind.len() / 2..].to_vec();
+    assert!(median(after.clone()).abs() < NOTICEABLE, "{behind:?}");
 }

@@ -1,18 +1,14 @@
 //! Live sources as others send them: SRT, transport streams in UDP and RTP
-//! packets, HLS, RTSP over TLS. The peers are ffmpeg, Python's web server, and
-//! GStreamer's RTSP server.
+//! packets, HLS. The peers are ffmpeg and Python's web server.
 
 use std::cell::RefCell;
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use gstreamer as gst;
-use gstreamer_rtsp_server as gst_rtsp;
-use gstreamer_rtsp_server::{gio, glib, prelude::*};
 use serde_json::Value;
 
-use crate::common::{Dir, run_to_end};
+use crate::common::Dir;
 use crate::live_server::{Server, play};
 use crate::serve::{SMALL, assert_bars, clip, free_port};
 
@@ -141,65 +137,4 @@ fn a_live_hls_playlist_plays_evenly_and_not_by_segments() {
     assert!(status["reconnects"].as_u64() <= Some(1), "{status:#}");
     assert!(status["av_offset_ms"].as_f64().unwrap().abs() < 40.0, "{status:#}");
     assert_bars(&play(&server.rtsp[0], SMALL, 1).pictures[0], "HLS");
-}
-
-/// An RTSP server with a certificate of its own.
-fn with_own_certificate(dir: &Dir) -> String {
-    let file = dir.path("certificate.pem");
-    let path = file.to_str().unwrap();
-    let mut make = Command::new("openssl");
-    make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
-    make.args(["-subj", "/CN=camera", "-keyout", path, "-out", &format!("{path}.crt")]);
-    run_to_end(&mut make);
-    let both = [path.to_owned(), format!("{path}.crt")].map(|p| std::fs::read(p).unwrap());
-    std::fs::write(&file, both.concat()).unwrap();
-
-    let user = "anybody";
-    let role = gst::Structure::builder(user)
-        .field("media.factory.access", true)
-        .field("media.factory.construct", true)
-        .build();
-    let factory = gst_rtsp::RTSPMediaFactory::new();
-    factory.set_shared(true);
-    factory.add_role_from_structure(&role);
-    factory.set_launch(
-        "( videotestsrc is-live=true pattern=smpte ! video/x-raw,width=640,height=360,framerate=25/1 \
-         ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 )",
-    );
-    let auth = gst_rtsp::RTSPAuth::new();
-    auth.set_tls_certificate(Some(&gio::TlsCertificate::from_file(&file).unwrap()));
-    let mut token = gst_rtsp::RTSPToken::builder().field("media.factory.role", user).build();
-    auth.set_default_token(Some(&mut token));
-    let server = gst_rtsp::RTSPServer::new();
-    server.set_address("127.0.0.1");
-    server.set_service("0");
-    server.set_auth(Some(&auth));
-    server.mount_points().unwrap().add_factory("/camera", factory);
-    let context = glib::MainContext::new();
-    server.attach(Some(&context)).unwrap();
-    let address = format!("rtsps://127.0.0.1:{}/camera", server.bound_port());
-    // Serves until the tests end.
-    std::thread::Builder::new()
-        .spawn(move || {
-            let _server = server;
-            glib::MainLoop::new(Some(&context), false).run();
-        })
-        .unwrap();
-    address
-}
-
-#[test]
-#[ignore = "not seen to end yet: the server in this process does not answer"]
-fn a_certificate_that_nobody_vouches_for_is_refused_or_taken_when_told_so() {
-    let dir = Dir::new();
-    let address = with_own_certificate(&dir);
-    let server = Server::start([&address], &LOOK);
-    let status = server.wait("n", "refused", |s| s["detail"].is_string());
-    let detail = status["detail"].as_str().unwrap();
-    assert!(detail.contains("certificate"), "{detail}");
-    assert!(detail.contains("live.check_certificates = false"), "{detail}");
-    let trusting = [&LOOK[..], &["--set", "live.check_certificates=false"]].concat();
-    let server = Server::start([&address], &trusting);
-    server.wait_for("n", "running");
-    assert_bars(&play(&server.rtsp[0], SMALL, 1).pictures[0], "TLS");
 }

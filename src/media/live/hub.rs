@@ -18,6 +18,9 @@ const KEYFRAME_PAUSE: Duration = Duration::from_millis(300);
 /// Sound that has not been heard for so long is not announced to newcomers.
 const SOUND_FRESH: Duration = Duration::from_secs(2);
 
+/// Sound comes so soon after the first picture, or not at all.
+const SOUND_COMES: Duration = Duration::from_secs(1);
+
 /// One encoded picture: an H.264 access unit as a byte stream.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
@@ -57,6 +60,10 @@ pub struct Hub {
     encoders: AtomicU64,
     asked: Locked<Option<Instant>>,
     sound: Locked<Option<(gst::Caps, Instant)>>,
+    /// When the first picture came.
+    begun: Locked<Option<Instant>>,
+    /// No sound will ever come.
+    is_mute: bool,
 }
 
 impl std::fmt::Debug for Hub {
@@ -66,6 +73,11 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
+    /// A hub that gets no sound.
+    pub fn mute() -> Self {
+        Self { is_mute: true, ..Self::default() }
+    }
+
     /// Adds a tap; its number takes it away again.
     pub(super) fn add(&self, tap: Arc<dyn Tap>) -> u64 {
         let number = self.next.fetch_add(1, Relaxed);
@@ -110,6 +122,7 @@ impl Hub {
     }
 
     pub(super) fn picture(&self, unit: &Unit) {
+        self.begun.lock().get_or_insert_with(Instant::now);
         for (_, tap) in self.taps() {
             tap.picture(unit, self);
         }
@@ -126,5 +139,11 @@ impl Hub {
     pub(super) fn sound_caps(&self) -> Option<gst::Caps> {
         let sound = self.sound.lock();
         sound.as_ref().filter(|(_, at)| at.elapsed() < SOUND_FRESH).map(|(caps, _)| caps.clone())
+    }
+
+    /// True once it is certain whether there is sound.
+    pub(super) fn knows_its_sound(&self) -> bool {
+        let has_begun = || self.begun.lock().is_some_and(|at| at.elapsed() > SOUND_COMES);
+        self.is_mute || self.sound_caps().is_some() || has_begun()
     }
 }

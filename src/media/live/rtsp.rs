@@ -41,6 +41,9 @@ const USER: &str = "heatcast";
 /// Both of the library's flags, which its bindings take for an enumeration.
 const BASIC_AND_DIGEST: gst_rtsp::gst_rtsp::RTSPAuthMethod =
     gst_rtsp::gst_rtsp::RTSPAuthMethod::__Unknown(0b11);
+/// How long a client waits for a stream that has only begun to know whether it
+/// has sound: what a mount sends is fixed when its first client joins.
+const SOUND_WAIT: Duration = Duration::from_secs(3);
 /// How long the server may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,7 @@ pub struct RtspServer {
     server: gst_rtsp::RTSPServer,
     address: SocketAddr,
     protected: bool,
+    watches: Watches,
     context: glib::MainContext,
     main_loop: glib::MainLoop,
     source: Option<glib::SourceId>,
@@ -81,6 +85,15 @@ impl RtspServer {
         if let Some(token) = token {
             server.set_auth(Some(&auth(token)));
         }
+        let watches = Watches::default();
+        let known = Arc::clone(&watches);
+        server.connect_client_connected(move |_, client| {
+            let known = Arc::clone(&known);
+            client.connect_pre_describe_request(move |_, _| {
+                wait_for_sound(&known);
+                gst_rtsp::gst_rtsp::RTSPStatusCode::Ok
+            });
+        });
         let context = glib::MainContext::new();
         let failed = |why: &str| Error::Address { address: address.to_string(), why: why.into() };
         let source = server
@@ -109,6 +122,7 @@ impl RtspServer {
             server,
             address: SocketAddr::new(address.ip(), port),
             protected: token.is_some(),
+            watches,
             context,
             main_loop,
             source: Some(source),
@@ -149,6 +163,10 @@ impl RtspServer {
         }
         let watch = Arc::new(Watch { factory, hub: Arc::downgrade(hub), medias });
         let watching = Arc::downgrade(&watch);
+        let mut watches = self.watches.lock();
+        watches.retain(|watch| watch.strong_count() > 0);
+        watches.push(watching.clone());
+        drop(watches);
         let timer = glib::timeout_source_new(
             Duration::from_millis(500),
             None,
@@ -308,14 +326,31 @@ struct Watch {
     medias: Medias,
 }
 
+type Watches = Arc<Locked<Vec<Weak<Watch>>>>;
+
+fn wait_for_sound(watches: &Watches) {
+    let watches: Vec<_> = watches.lock().iter().filter_map(Weak::upgrade).collect();
+    let is_known = |watch: &Arc<Watch>| watch.hub.upgrade().is_none_or(|hub| hub.knows_its_sound());
+    let begun = Instant::now();
+    while !watches.iter().all(is_known) && begun.elapsed() < SOUND_WAIT {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    watches.iter().for_each(|watch| watch.announce());
+}
+
 impl Watch {
-    fn look(&self) {
+    /// Has new clients get sound where there is some.
+    fn announce(&self) {
         if let Some(hub) = self.hub.upgrade() {
             let wanted = launch(hub.sound_caps().as_ref());
             if self.factory.launch().is_none_or(|now| now != wanted) {
                 self.factory.set_launch(&wanted);
             }
         }
+    }
+
+    fn look(&self) {
+        self.announce();
         let stuck: Vec<Serving> = {
             let mut medias = self.medias.lock();
             let all = std::mem::take(&mut *medias);

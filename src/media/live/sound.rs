@@ -38,6 +38,17 @@ impl Sound {
         self.unit.pts
     }
 
+    /// The stream time at which it is over.
+    pub fn end(&self) -> Pts {
+        let length = self.unit.buffer.duration().map_or(0, gst::ClockTime::nseconds);
+        Pts(self.unit.pts.0 + length)
+    }
+
+    /// True when both have the same form.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.unit.caps == other.unit.caps
+    }
+
     /// The same packet at another moment.
     #[must_use]
     pub fn at(mut self, pts: Pts) -> Self {

@@ -16,6 +16,7 @@ use super::changes::Album;
 use super::chronicle::Scribe;
 use super::desk::{Answer, Place};
 use super::event_file::EventFile;
+use super::sound::SoundLine;
 use super::stream::{Controls, Latest, Stream};
 use crate::annotation::Annotation;
 use crate::config::Config;
@@ -86,6 +87,7 @@ pub(super) struct Compositor {
     pictures_end: Pts,
     last_sent: Instant,
     slate: Option<Frame>,
+    sound: SoundLine,
     next_slate: Instant,
     /// How long painting and encoding took lately.
     effort: Duration,
@@ -123,6 +125,7 @@ impl Compositor {
             pictures_end: Pts(0),
             last_sent: now,
             slate: None,
+            sound: SoundLine::default(),
             next_slate: now,
             effort: Duration::ZERO,
             rate: None,
@@ -280,7 +283,9 @@ impl Compositor {
             && sound.opening == opening
         {
             self.stream.measures.sound_sent(sound.source_ns, Pts(pts));
-            encoder.push_sound(sound.at(Pts(pts)));
+            if let Some(sound) = self.sound.take(sound.at(Pts(pts))) {
+                encoder.push_sound(sound);
+            }
         }
     }
 
@@ -377,6 +382,9 @@ impl Compositor {
     fn sent(&mut self, pts: Pts) {
         self.last_pts = Some(pts);
         self.last_sent = Instant::now();
+        if let Some((encoder, _)) = &self.output {
+            self.sound.fill(pts).into_iter().for_each(|silence| encoder.push_sound(silence));
+        }
         self.stream.measures.sent();
     }
 

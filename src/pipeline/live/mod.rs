@@ -21,6 +21,7 @@ mod compositor;
 mod desk;
 mod event_file;
 mod measures;
+mod sound;
 mod station;
 mod stream;
 mod watcher;

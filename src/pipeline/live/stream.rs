@@ -110,7 +110,7 @@ impl Stream {
             events: Arc::default(),
             video: Arc::default(),
             hub: Arc::default(),
-            clean: Arc::default(),
+            clean: Arc::new(Hub::mute()),
             stop: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
