@@ -45,16 +45,14 @@ fn code(path: &Path) -> String {
 }
 
 /// Source files that are compiled only for tests.
-const TEST_ONLY: [&str; 4] = [
-    "src/model/golden.rs",
-    "src/model/nets.rs",
-    "src/model/properties.rs",
-    "src/timeline/formats/tests/kodi.rs",
-];
+const TEST_ONLY: [&str; 3] =
+    ["src/model/golden.rs", "src/model/nets.rs", "src/model/properties.rs"];
 
 fn sources() -> Vec<PathBuf> {
     let test_only = |path: &PathBuf| {
-        path.ends_with("tests.rs") || TEST_ONLY.iter().any(|t| path == Path::new(t))
+        path.ends_with("tests.rs")
+            || path.iter().any(|part| part == "tests")
+            || TEST_ONLY.iter().any(|t| path == Path::new(t))
     };
     files("src", "rs").into_iter().filter(|p| !test_only(p)).collect()
 }
