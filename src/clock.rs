@@ -74,7 +74,7 @@ impl MediaClock {
     }
 
     /// What was added to the newest raw time of track `lane`, nanoseconds.
-    pub fn lead(&self, lane: usize) -> i64 {
+    pub fn offset(&self, lane: usize) -> i64 {
         let epoch = self.lanes.get(lane).map_or(0, |lane| lane.epoch);
         self.epochs.get(epoch).map_or(0, |epoch| epoch.offset)
     }

@@ -4,13 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Dir, annotate, json_of, text};
+use crate::common::{Dir, annotate, json_of, run_to_end};
 
 /// Runs ffmpeg or ffprobe; its output.
 fn run(program: &str, arguments: &[&str]) -> String {
-    let out = Command::new(program).args(["-v", "error"]).args(arguments).output().unwrap();
-    assert!(out.status.success(), "{program} {arguments:?}: {}", text(&out.stderr));
-    text(&out.stdout)
+    run_to_end(Command::new(program).args(["-v", "error"]).args(arguments))
 }
 
 fn path(path: &Path) -> &str {

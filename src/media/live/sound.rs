@@ -112,7 +112,7 @@ fn hand_on(sample: &gst::Sample, shared: &Shared) {
     let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return };
     let Some(pts) = buffer.pts().map(gst::ClockTime::nseconds) else { return };
     let unit = SoundUnit { buffer, caps, pts: Pts(pts) };
-    let source_ns = i64::try_from(pts).unwrap_or(i64::MAX) - shared.clock.lock().lead(LANE);
+    let source_ns = i64::try_from(pts).unwrap_or(i64::MAX) - shared.clock.lock().offset(LANE);
     // Nobody takes it before the first picture.
     let sound = Sound { unit, opening: shared.options.opening, source_ns };
     let _ = shared.outlet.sound.try_send(sound);
