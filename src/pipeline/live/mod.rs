@@ -24,6 +24,8 @@ mod measures;
 mod sound;
 mod station;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 use std::net::SocketAddr;
