@@ -45,6 +45,8 @@ pub(super) struct Eye {
     pub(super) questions: Vec<Question>,
     /// What was looked at, for each question and label; only when asked for.
     pub(super) focus: Option<Vec<Vec<Focus>>>,
+    /// For each question what was said last, and its heat; only with `focus`.
+    heat: Vec<Option<(usize, ActivationMap)>>,
     /// Size of the mean pictures.
     mean: Option<(Size, Preprocessor)>,
     /// Processor time spent on classifying.
@@ -72,6 +74,7 @@ impl Eye {
             classifier,
             input,
             focus: None,
+            heat: Vec::new(),
             mean: None,
             cpu: std::time::Duration::ZERO,
             classified: 0,
@@ -82,6 +85,7 @@ impl Eye {
     pub(super) fn begin(&mut self, focus: bool) {
         let empty = || self.questions.iter().map(|q| vec![Focus::default(); q.labels.len()]);
         self.focus = focus.then(|| empty().collect());
+        self.heat.clear();
         self.mean = None;
         self.cpu = std::time::Duration::ZERO;
         self.classified = 0;
@@ -102,23 +106,34 @@ impl Eye {
             .iter()
             .map(|q| evidence(&output.heads[q.index].probabilities).into_owned())
             .collect();
-        if let Some(focus) = self.focus.as_mut().filter(|_| counts) {
-            let (_, shrinker) = self.mean.get_or_insert_with(|| {
-                let size = fitted(frame.size(), frame.pixel_aspect(), MEAN_PX);
-                (size, Preprocessor::new(&InputSpec::new(size.width, size.height)))
-            });
-            let colours = frame.with_picture(|p| shrinker.run(p)).map_err(|e| e.to_string())?;
-            for (q, focus) in self.questions.iter().zip(focus) {
-                let best = output.heads[q.index].ranked().first().copied();
-                let map = best.and_then(|class| output.map(Wanted { head: q.index, class }));
-                if let (Some(class), Some(map)) = (best, map) {
-                    focus[class].add(&map.in_logit_units().heat(q.full_scale), &colours);
-                }
-            }
+        if self.focus.is_some() {
+            let heat = |q: &Question| {
+                let class = output.heads[q.index].ranked().first().copied()?;
+                let map = output.map(Wanted { head: q.index, class })?;
+                Some((class, map.in_logit_units().heat(q.full_scale)))
+            };
+            self.heat = self.questions.iter().map(heat).collect();
         }
+        self.hold(frame, counts);
         self.classified += 1;
         self.cpu += begun.elapsed();
         Ok(answers)
+    }
+
+    /// What was said last holds for this picture, too; with `counts`, it counts
+    /// for the attention.
+    pub(super) fn hold(&mut self, frame: &Frame, counts: bool) {
+        let Some(focus) = self.focus.as_mut().filter(|_| counts) else { return };
+        let (_, shrinker) = self.mean.get_or_insert_with(|| {
+            let size = fitted(frame.size(), frame.pixel_aspect(), MEAN_PX);
+            (size, Preprocessor::new(&InputSpec::new(size.width, size.height)))
+        });
+        let Ok(colours) = frame.with_picture(|p| shrinker.run(p)) else { return };
+        for (heat, focus) in self.heat.iter().zip(focus) {
+            if let Some((class, heat)) = heat {
+                focus[*class].add(heat, &colours);
+            }
+        }
     }
 
     /// A still of a frame with the heat of label `label` of a question.

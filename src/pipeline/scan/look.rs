@@ -3,11 +3,13 @@
 //! the scan; decoding runs beside it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, never, select};
 
+use super::hold::Hold;
 use super::{Eye, Watch};
 use crate::frame::Pts;
 use crate::media::{Frame, Pick, Skim, SkimOptions};
@@ -26,8 +28,10 @@ pub(super) struct Answer {
     pub(super) pts: Pts,
     /// The picture is known to be the first of its shot.
     pub(super) starts_shot: bool,
+    /// It was said about another picture, which looks like this one.
+    pub(super) held: bool,
     /// Probabilities of each segmented head.
-    pub(super) heads: Vec<Vec<f32>>,
+    pub(super) heads: Arc<[Vec<f32>]>,
 }
 
 /// What one pass brought.
@@ -57,8 +61,10 @@ pub(super) struct Seen {
 pub(super) struct Pass<'a> {
     pub(super) path: &'a Path,
     pub(super) options: SkimOptions,
-    /// Pictures classified per second, beside the first of every shot.
+    /// Pictures answered for per second, beside the first of every shot.
     pub(super) fps: f64,
+    /// Seconds for which an answer holds while the picture stays alike.
+    pub(super) hold_s: f64,
     pub(super) patience: Duration,
 }
 
@@ -148,11 +154,22 @@ fn end_beside(
     super::super::spawn("stop", work).ok().map(|thread| (ended, thread))
 }
 
+/// Which pictures need an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Every one: they were chosen far apart.
+    All,
+    /// Some a second, and the first of every shot.
+    Some,
+    /// The first of every shot: the others were glanced at.
+    Shots,
+}
+
 struct Looker<'a> {
     eye: &'a mut Eye,
-    /// Every chosen picture is classified.
-    all: bool,
+    asks: Asks,
     sampler: Sampler,
+    hold: Hold,
     pictures: PictureCues,
     sound: SoundCues,
     /// Where the picture before ended.
@@ -162,12 +179,18 @@ struct Looker<'a> {
 
 impl<'a> Looker<'a> {
     fn new(pass: &Pass<'_>, eye: &'a mut Eye) -> Self {
-        let sparse = matches!(pass.options.pick, Pick::Sparse { .. });
+        let asks = match pass.options.pick {
+            Pick::Sparse { .. } => Asks::All,
+            Pick::Every => Asks::Some,
+            Pick::Within(_) => Asks::Shots,
+        };
+        let sampled = asks == Asks::All;
         Self {
             eye,
-            all: sparse,
+            asks,
             sampler: Sampler::new(pass.fps, usize::MAX),
-            pictures: if sparse { PictureCues::sampled() } else { PictureCues::every() },
+            hold: Hold::new(pass.hold_s),
+            pictures: if sampled { PictureCues::sampled() } else { PictureCues::every() },
             sound: SoundCues::default(),
             before: None,
             seen: Seen::default(),
@@ -177,9 +200,10 @@ impl<'a> Looker<'a> {
     fn take(&mut self, frame: &Frame) -> anyhow::Result<()> {
         let (start, end) = (frame.pts, frame.end());
         let follows = self.before.is_some_and(|before| start.secs_since(before) <= GAP_S);
-        if !self.all && !follows {
+        if self.asks != Asks::All && !follows {
             self.seen.picture_cues.extend(self.pictures.finish());
             self.pictures = PictureCues::every();
+            self.hold.end();
         }
         self.before = Some(end);
         self.seen.frame_rate = self.seen.frame_rate.or(frame.frame_rate());
@@ -188,18 +212,46 @@ impl<'a> Looker<'a> {
         self.seen.picture_cues.extend(self.pictures.take());
         // Between two sampled pictures a shot begins somewhere, and what came
         // before the first of several that follow each other is not known.
-        let starts_shot = glimpse.starts_shot && !self.all && follows;
-        let due = self.sampler.wants(start, starts_shot);
-        if self.all || due {
-            match self.eye.classify(frame, self.all) {
-                Ok(heads) => self.seen.answers.push(Answer { pts: start, starts_shot, heads }),
-                Err(why) => {
-                    let failed = self.seen.failed.get_or_insert((why, 0));
-                    failed.1 += 1;
-                }
-            }
+        let starts_shot = glimpse.starts_shot && self.asks != Asks::All && follows;
+        // Black says nothing about what comes after it.
+        if glimpse.starts_shot && !glimpse.black {
+            self.hold.end();
+        }
+        let due = match self.asks {
+            Asks::All => true,
+            Asks::Some => self.sampler.wants(start, starts_shot),
+            Asks::Shots => starts_shot && !glimpse.black,
+        };
+        if due {
+            self.answer(frame, starts_shot, glimpse.black);
         }
         Ok(())
+    }
+
+    /// Asks the classifier about a picture, unless what it said last still holds.
+    fn answer(&mut self, frame: &Frame, starts_shot: bool, black: bool) {
+        let (pts, Some(glance)) = (frame.pts, self.pictures.glance()) else { return };
+        // What is looked at twice counts once.
+        let counts = self.asks != Asks::Shots;
+        let answers = &mut self.seen.answers;
+        if let Some(last) = answers.last().filter(|_| self.hold.covers(pts, glance, black)) {
+            let heads = Arc::clone(&last.heads);
+            answers.push(Answer { pts, starts_shot, held: true, heads });
+            self.eye.hold(frame, counts);
+            return;
+        }
+        match self.eye.classify(frame, counts) {
+            Ok(heads) => {
+                let heads: Arc<[_]> = heads.into();
+                // Of what was left out in between, each picture has the nearer answer.
+                let since = self.hold.begin(pts, glance);
+                for answer in answers.iter_mut().rev().take_while(|a| a.held && a.pts > since) {
+                    answer.heads = Arc::clone(&heads);
+                }
+                answers.push(Answer { pts, starts_shot, held: false, heads });
+            }
+            Err(why) => self.seen.failed.get_or_insert((why, 0)).1 += 1,
+        }
     }
 
     fn finish(mut self) -> Seen {

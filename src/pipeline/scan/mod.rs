@@ -6,6 +6,7 @@
 //! ```
 
 mod eye;
+mod hold;
 mod look;
 mod rounds;
 mod stills;
@@ -100,7 +101,7 @@ pub struct Recording {
     /// Name and labels of every segmented head.
     pub heads: Vec<(Arc<str>, Vec<Arc<str>>)>,
     /// Stream time in seconds and probabilities of every head, in order.
-    pub answers: Vec<(f64, Vec<Vec<f32>>)>,
+    pub answers: Vec<(f64, Arc<[Vec<f32>]>)>,
     /// What was seen at the boundaries; empty unless asked for.
     pub boundaries: Vec<BoundaryLook>,
     /// Where the classifier looked, for every label; empty unless asked for.
@@ -289,11 +290,14 @@ fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Rec
     let evidence = outputs.report.is_some();
     eye.begin(evidence);
     let fps = job.config.analysis.fps;
+    // As long as a picture may speak for what comes after it.
+    let hold_s = if job.every_picture { 0.0 } else { profile.evidence.reach_s };
     let patience = Duration::from_secs_f64(job.config.limits.stall_timeout_s);
     let pass = |pick: Pick, sound: bool| Pass {
         path,
         options: SkimOptions { program: job.program, pick, sound },
         fps,
+        hold_s,
         patience,
     };
     let pick = if job.every_picture { Pick::Every } else { Pick::Sparse { apart_s: 1.0 / fps } };

@@ -2,6 +2,8 @@
 //! recording; then it looks at every picture around what may be boundaries,
 //! until none is left that was not looked at closely.
 
+use std::sync::Arc;
+
 use super::eye::Question;
 use super::look::{Answer, Seen};
 use crate::frame::Pts;
@@ -104,8 +106,17 @@ pub(super) fn refine(seen: &mut Seen, closer: Seen, spans: &[(Pts, Pts)]) {
     let known = |a: &Answer| first.is_none_or(|first| a.pts >= first);
     seen.answers.extend(closer.answers.into_iter().filter(known));
     // Of two answers about one picture the one that knows of its shot counts.
-    seen.answers.sort_by_key(|a| (a.pts, !a.starts_shot));
+    seen.answers.sort_by_key(|a| (a.pts, !a.starts_shot, a.held));
     seen.answers.dedup_by_key(|a| a.pts);
+    // What was said about a shot does not hold for the next one.
+    let mut shot: Option<Arc<[Vec<f32>]>> = None;
+    for answer in &mut seen.answers {
+        match &shot {
+            _ if !answer.held => shot = answer.starts_shot.then(|| Arc::clone(&answer.heads)),
+            Some(heads) => answer.heads = Arc::clone(heads),
+            None => {}
+        }
+    }
     seen.counts[1] += closer.counts[1];
     seen.failed = seen.failed.take().or(closer.failed);
 }
@@ -123,7 +134,7 @@ mod tests {
     }
 
     fn answer(at: f64, starts_shot: bool) -> Answer {
-        Answer { pts: s(at), starts_shot, heads: vec![vec![0.9, 0.1]] }
+        Answer { pts: s(at), starts_shot, held: false, heads: [vec![0.9, 0.1]].into() }
     }
 
     /// Glanced at once a second for ten minutes.
@@ -182,6 +193,29 @@ mod tests {
         let spans = doubtful(&[], &seen, &[]);
         assert_eq!(spans, [(Pts(0), Pts(u64::MAX))]);
         assert_eq!(doubtful(&[segment(0.0, 3.0), segment(3.0, 30.0)], &seen, &spans), []);
+    }
+
+    #[test]
+    fn an_answer_does_not_hold_beyond_a_cut_that_a_closer_look_found() {
+        let of = |at: f64, starts_shot: bool, held: bool, p: f32| Answer {
+            held,
+            heads: [vec![p, 1.0 - p]].into(),
+            ..answer(at, starts_shot)
+        };
+        let mut seen = Seen {
+            answers: vec![
+                of(0.0, false, false, 0.9),
+                of(1.0, false, true, 0.9),
+                of(2.0, false, true, 0.9),
+                of(3.0, false, false, 0.4),
+                of(4.0, false, true, 0.4),
+            ],
+            ..Seen::default()
+        };
+        let closer = Seen { answers: vec![of(1.48, true, false, 0.2)], ..Seen::default() };
+        refine(&mut seen, closer, &[(s(0.5), s(2.5))]);
+        let said: Vec<f32> = seen.answers.iter().map(|a| a.heads[0][0]).collect();
+        assert_eq!(said, [0.9, 0.9, 0.2, 0.2, 0.4, 0.4]);
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl PictureCues {
         Glimpse { starts_shot, black }
     }
 
+    /// What is remembered of the picture looked at last.
+    pub fn glance(&self) -> Option<&Glance> {
+        self.last.as_ref().map(|(_, glance)| glance)
+    }
+
     /// The cues found since this was last asked; one that lasts comes when it
     /// has ended.
     pub fn take(&mut self) -> Vec<Cue> {

@@ -86,7 +86,7 @@ pub struct Page<'a> {
     /// The cues.
     pub cues: &'a [Cue],
     /// Seconds and probabilities of every head, in order.
-    pub answers: &'a [(f64, Vec<Vec<f32>>)],
+    pub answers: &'a [(f64, Arc<[Vec<f32>]>)],
     /// Stills at the boundaries.
     pub boundaries: &'a [BoundaryLook],
     /// Attention for each label.
