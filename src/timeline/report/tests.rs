@@ -46,7 +46,9 @@ fn page(fixed: bool, length_s: f64) -> String {
         |kind, at| Cue { kind, start: Pts::from_secs_f64(at), end: Pts::from_secs_f64(at + 0.4) };
     let cues = [cue(CueKind::Black, 600.3), cue(CueKind::ShotCut, 3.0)];
     let answers: Vec<_> = (0..1800)
-        .map(|n| (f64::from(n), [vec![0.9, if (600..780).contains(&n) { 1.0 } else { 0.1 }]].into()))
+        .map(|n| {
+            (f64::from(n), [vec![0.9, if (600..780).contains(&n) { 1.0 } else { 0.1 }]].into())
+        })
         .collect();
     let downloads =
         [Download { name: "a\"b.edl".to_owned(), text: "600.500 780.250 3\n".to_owned() }];
