@@ -33,6 +33,7 @@ mod onnx;
 mod packages;
 mod peers;
 mod pictures;
+mod real_tv;
 mod recordings;
 mod scan;
 mod scan_many;

@@ -33,13 +33,19 @@ pub(crate) enum Part {
     Advert { which: usize, frames: u32 },
     /// Black and silent.
     Black { frames: u32 },
+    /// A file from a second on, read with these options of FFmpeg;
+    /// with its own sound or a tone.
+    Footage { file: PathBuf, options: String, from_s: f64, frames: u32, sound: bool },
 }
 
 impl Part {
     pub(crate) fn frames(&self) -> u32 {
-        let (Self::Programme { frames, .. } | Self::Advert { frames, .. } | Self::Black { frames }) =
-            self;
-        *frames
+        match self {
+            Self::Programme { frames, .. }
+            | Self::Advert { frames, .. }
+            | Self::Black { frames }
+            | Self::Footage { frames, .. } => *frames,
+        }
     }
 }
 
@@ -114,6 +120,18 @@ pub(crate) fn splice(
     filter: &str,
     encoder: &str,
 ) -> PathBuf {
+    splice_at((320, 180), dir, name, parts, filter, encoder)
+}
+
+/// The same, with pictures of this size.
+pub(crate) fn splice_at(
+    (width, height): (u32, u32),
+    dir: &Dir,
+    name: &str,
+    parts: &[Part],
+    filter: &str,
+    encoder: &str,
+) -> PathBuf {
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/clips/bbb.mp4");
     let path = dir.path(name);
     let mut command = Command::new("ffmpeg");
@@ -123,6 +141,7 @@ pub(crate) fn splice(
         let frames = part.frames();
         let mut more = String::new();
         let mut tone = format!("sine=f={}:r=48000", 200 + 50 * (i % 9));
+        let mut fit = format!("scale={width}:{height}");
         match part {
             Part::Programme { from_s, saturation, .. } => {
                 command.args(["-stream_loop", "-1", "-ss", &from_s.to_string(), "-i"]).arg(&clip);
@@ -135,9 +154,23 @@ pub(crate) fn splice(
                 command.args(["-f", "lavfi", "-i", "color=black:s=320x180:r=25"]);
                 tone = "anullsrc=r=48000:cl=mono".to_owned();
             }
+            Part::Footage { file, options, from_s, sound, .. } => {
+                command.args(options.split_whitespace());
+                command.args(["-ss", &from_s.to_string(), "-i"]).arg(file);
+                // As large as it must be; what is too much moves slowly past.
+                fit = format!(
+                    "yadif=deint=interlaced,scale={0}:{1}:force_original_aspect_ratio=increase,\
+                     crop={width}:{height}:(iw-ow)/2+(iw-ow)/2*sin(t):(ih-oh)/2",
+                    width + 32,
+                    height + 18
+                );
+                if *sound {
+                    tone = format!("[{i}:a]aresample=48000,asetpts=N/SR/TB,apad");
+                }
+            }
         }
         graph += &format!(
-            "[{i}:v]fps={FPS},scale=320:180,setsar=1{more},format=yuv420p,trim=end_frame={frames},setpts=PTS-STARTPTS[v{i}];\
+            "[{i}:v]fps={FPS},{fit},setsar=1{more},format=yuv420p,trim=end_frame={frames},setpts=PTS-STARTPTS[v{i}];\
              {tone},aformat=sample_fmts=fltp:channel_layouts=mono,atrim=end_sample={}[a{i}];",
             u64::from(frames) * 48_000 / u64::from(FPS)
         );

@@ -55,7 +55,7 @@ mod tests {
     fn glance(stripe: usize, brighter: u8) -> Glance {
         let size = Size::new(64, 36);
         let luma: Vec<u8> = (0..64 * 36)
-            .map(|i| if i % 64 / stripe % 2 == 0 { 40 } else { 160 } + brighter)
+            .map(|i| if (i % 64 / stripe).is_multiple_of(2) { 40 } else { 160 } + brighter)
             .collect();
         let grey = vec![128; 32 * 18];
         let chroma = || Plane { data: &grey, stride: 32 };

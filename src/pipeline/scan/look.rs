@@ -14,7 +14,7 @@ use super::{Eye, Watch};
 use crate::frame::Pts;
 use crate::media::{Frame, Pick, Skim, SkimOptions};
 use crate::sampling::Sampler;
-use crate::timeline::cues::{PictureCues, SoundCues};
+use crate::timeline::cues::{Glimpse, PictureCues, SoundCues};
 use crate::timeline::{Cue, CueKind};
 
 /// How often the stop flag is looked at while nothing comes.
@@ -223,13 +223,13 @@ impl<'a> Looker<'a> {
             Asks::Shots => starts_shot && !glimpse.black,
         };
         if due {
-            self.answer(frame, starts_shot, glimpse.black);
+            self.answer(frame, Glimpse { starts_shot, ..glimpse });
         }
         Ok(())
     }
 
     /// Asks the classifier about a picture, unless what it said last still holds.
-    fn answer(&mut self, frame: &Frame, starts_shot: bool, black: bool) {
+    fn answer(&mut self, frame: &Frame, Glimpse { starts_shot, black }: Glimpse) {
         let (pts, Some(glance)) = (frame.pts, self.pictures.glance()) else { return };
         // What is looked at twice counts once.
         let counts = self.asks != Asks::Shots;
