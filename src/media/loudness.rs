@@ -27,6 +27,10 @@ const WAITING_BYTES: u64 = 4 << 20;
 /// Stretches of sound per second that are told apart.
 const WINDOWS_PER_S: usize = 100;
 
+/// The clock's number for the sound where only one track of it is taken;
+/// pictures have 0.
+pub(super) const SOUND_LANE: usize = 1;
+
 /// Takes levels, and says whether more are wanted. Dropped when no more come.
 pub(super) type Listener = Arc<dyn Fn(Vec<Level>) -> bool + Send + Sync>;
 

@@ -25,7 +25,7 @@ use super::elements::{
 use super::feeder::Feeder;
 use super::gop::Pick;
 use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
-use super::loudness::Loudness;
+use super::loudness::{Loudness, SOUND_LANE};
 use super::source::{NO_FRAME, capsfilter, link, progressive_i420, sink_silently, start};
 use super::ts_times::TsTimes;
 use super::{Error, Frame};
@@ -42,8 +42,6 @@ const CHOSEN_BYTES: u64 = 2 << 20;
 const FRAMES: usize = 8;
 /// Packets of sound whose levels may wait.
 const LEVELS: usize = 64;
-/// The clock's number for the sound; pictures have 0.
-const SOUND_LANE: usize = 1;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::bounded;
 
 use crate::config::Config;
@@ -134,13 +134,19 @@ pub fn prepare(config: &Config) -> anyhow::Result<Prepared> {
 
 /// The classes among `labels` that `text` names, no more than can be told apart.
 fn classes(labels: &[Arc<str>], text: &str) -> anyhow::Result<Vec<ClassChoice>> {
-    let choices = choose_several(labels, text)?;
-    let most = Colormap::HUES.len();
-    if choices.len() > most {
-        bail!(
-            "explain.class names {} classes, but only {most} at the same time can be told apart by their colours; name fewer",
-            choices.len()
-        );
+    few_enough(choose_several(labels, text)?).map_err(|why| anyhow!("explain.class {why}"))
+}
+
+/// The same classes, if they can be told apart.
+///
+/// # Errors
+/// Half a sentence about how many they are.
+fn few_enough(choices: Vec<ClassChoice>) -> Result<Vec<ClassChoice>, String> {
+    let (count, most) = (choices.len(), Colormap::HUES.len());
+    if count > most {
+        return Err(format!(
+            "names {count} classes, but only {most} at the same time can be told apart by their colours; name fewer"
+        ));
     }
     Ok(choices)
 }

@@ -137,10 +137,10 @@ pub(super) fn chosen<'a>(named: &[String], heads: &'a [Head]) -> anyhow::Result<
         let found = heads.iter().find(|h| names::plain(&h.name) == names::plain(asked));
         let Some(head) = found else {
             let known: Vec<&str> = heads.iter().map(|h| &*h.name).collect();
-            bail!("--segment: the model has no head {asked:?}, but {}", known.join(", "));
+            bail!("segment: the model has no head {asked:?}, but {}", known.join(", "));
         };
         if chosen.iter().any(|c| c.name == head.name) {
-            bail!("--segment names the head {:?} twice", &*head.name);
+            bail!("segment names the head {:?} twice", &*head.name);
         }
         chosen.push(head);
     }

@@ -14,7 +14,7 @@ use crate::overlay::HeatStyle;
 /// Keys of a change.
 const PATCH_KEYS: [&str; 6] = ["class", "head", "method", "style", "opacity", "analysis_fps"];
 /// Further keys of a new stream.
-const STREAM_KEYS: [&str; 2] = ["name", "source"];
+const STREAM_KEYS: [&str; 5] = ["name", "source", "segment", "profile", "lag_s"];
 /// Sources that a request may name. None of them is a path.
 const SCHEMES: [&str; 7] = ["rtsp", "rtsps", "srt", "udp", "rtp", "http", "https"];
 /// Names that are not taken, so that addresses stay clear.
@@ -64,7 +64,16 @@ pub(super) fn new_stream(body: &[u8]) -> Result<NewStream, Problem> {
             SCHEMES.join("://, ")
         )));
     }
-    Ok(NewStream { name, source, patch })
+    Ok(NewStream {
+        name,
+        source,
+        patch,
+        segment: texts(&object, "segment")?,
+        profile: text(&object, "profile")?,
+        lag_s: number(&object, "lag_s", "of seconds from 0 to 300", |v| {
+            (0.0..=300.0).contains(&v)
+        })?,
+    })
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
@@ -115,6 +124,13 @@ fn text(object: &Map<String, Value>, key: &'static str) -> Result<Option<String>
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(other) => Err(wrong(key, "a text", other)),
     }
+}
+
+fn texts(object: &Map<String, Value>, key: &'static str) -> Result<Vec<String>, Problem> {
+    let Some(value) = object.get(key) else { return Ok(Vec::new()) };
+    let list = value.as_array().map(|list| list.iter().map(|v| v.as_str().map(str::to_owned)));
+    let texts = list.and_then(Iterator::collect);
+    texts.ok_or_else(|| wrong(key, "a list of texts", value))
 }
 
 fn number(
@@ -176,12 +192,33 @@ mod tests {
             (r#"{"opacity": "0.5"}"#, "`opacity` must be a number from 0 to 1, not \"0.5\""),
             (r#"{"analysis_fps": 0}"#, "`analysis_fps` must be a number above 0"),
             (r#"{"opacity": null}"#, "not null"),
+            (r#"{"lag_s": 3}"#, "unknown key `lag_s`"),
         ] {
             let problem = patch(body.as_bytes()).unwrap_err();
             assert!(problem.error.contains(wanted), "{body}: {}", problem.error);
             assert_eq!(problem.status, StatusCode::BAD_REQUEST);
         }
         assert_eq!(patch(br#"{"oppacity":1}"#).unwrap_err().nearest.as_deref(), Some("opacity"));
+    }
+
+    #[test]
+    fn what_is_segmented_is_said_with_the_stream() {
+        let asked = |more: &str| {
+            new_stream(format!(r#"{{"name": "a", "source": "test:", {more}}}"#).as_bytes())
+        };
+        let new = asked(r#""segment": ["content"], "profile": "news", "lag_s": 12.5"#).unwrap();
+        assert_eq!(new.segment, ["content"]);
+        assert_eq!((new.profile.as_deref(), new.lag_s), (Some("news"), Some(12.5)));
+        for (more, wanted) in [
+            (r#""segment": "content""#, "`segment` must be a list of texts, not \"content\""),
+            (r#""segment": [1]"#, "`segment` must be a list of texts"),
+            (r#""lag_s": 301"#, "`lag_s` must be a number of seconds from 0 to 300, not 301"),
+            (r#""timeline": "out""#, "unknown key `timeline`"),
+            (r#""record": "out""#, "unknown key `record`"),
+        ] {
+            let error = asked(more).unwrap_err().error;
+            assert!(error.contains(wanted), "{more}: {error}");
+        }
     }
 
     #[test]

@@ -276,6 +276,10 @@ async fn changes(State(app): Shared, name: Named) -> Result<Json<Vec<Change>>, P
 #[serde(deny_unknown_fields)]
 struct Heat {
     heat: Option<u8>,
+    /// Makes the address of a still another one when its change has moved, for
+    /// viewers that remember pictures by their address.
+    #[serde(rename = "at")]
+    _at: Option<f64>,
 }
 
 async fn still(
@@ -284,7 +288,7 @@ async fn still(
     query: Result<Query<Heat>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Path((name, id)) = path.map_err(|e| Problem::bad(e.body_text()))?;
-    let Query(Heat { heat }) = query.map_err(|e| Problem::bad(e.body_text()))?;
+    let Query(Heat { heat, .. }) = query.map_err(|e| Problem::bad(e.body_text()))?;
     let heat = Look { heat, size: None }.heat()?;
     let bytes = Bytes::from_owner(app.station.change_still(&name, id, heat)?);
     Ok(([(CONTENT_TYPE, "image/jpeg")], bytes).into_response())

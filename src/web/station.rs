@@ -163,10 +163,14 @@ pub struct StreamStatus {
     pub provider: String,
     /// The head that is explained.
     pub head: String,
-    /// The class that was asked for: a label or `top`.
+    /// The class that was asked for: a label, `top`, or several with commas.
     pub class: String,
     /// The class whose heat is painted; none before the first analysed frame.
+    /// The first, where there are several.
     pub explained_class: Option<String>,
+    /// All classes whose heat is painted, each in a colour of its own where
+    /// there are several.
+    pub explained_classes: Vec<String>,
     /// How maps are computed.
     pub method: String,
     /// The methods that the explained head allows.
@@ -228,9 +232,10 @@ pub struct ClassStatus {
 pub struct Patch {
     /// Head to explain. Without a class, the class becomes `top`.
     pub head: Option<String>,
-    /// Class to explain: as [`choose`](crate::explain::choose) takes it, among
-    /// the classes of the head; a label that only another head has means that
-    /// head, unless a head is named as well.
+    /// Class to explain, or several: as
+    /// [`choose_several`](crate::explain::choose_several) takes them, among the
+    /// classes of the head; a label that only another head has means that head,
+    /// unless a head is named as well.
     pub class: Option<String>,
     /// How maps are computed.
     pub method: Option<MethodChoice>,
@@ -252,6 +257,13 @@ pub struct NewStream {
     pub source: String,
     /// What else is set from the start.
     pub patch: Patch,
+    /// Heads that are segmented; none for the model's first.
+    pub segment: Vec<String>,
+    /// What programmes and breaks are like, by the name of a profile. Never a
+    /// file.
+    pub profile: Option<String>,
+    /// Seconds behind the stream at which boundaries become final, 0 to 300.
+    pub lag_s: Option<f64>,
 }
 
 impl std::fmt::Debug for NewStream {

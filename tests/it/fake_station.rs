@@ -163,7 +163,14 @@ impl FakeStation {
         };
         for name in names {
             let source = "rtsp://camera.example/1".to_owned();
-            let stream = NewStream { name: (*name).into(), source, patch: Patch::default() };
+            let stream = NewStream {
+                name: (*name).into(),
+                source,
+                patch: Patch::default(),
+                segment: Vec::new(),
+                profile: None,
+                lag_s: None,
+            };
             station.add(&stream).unwrap();
         }
         Arc::new(station)
@@ -397,6 +404,11 @@ impl FakeStream {
                 ClassChoice::Index(index) => labels[index].into(),
             },
             explained_class: self.explained().map(|index| labels[index].into()),
+            explained_classes: self
+                .explained()
+                .map(|index| labels[index].into())
+                .into_iter()
+                .collect(),
             method: self.method.clone(),
             methods: ["cam", "gradcam", "gradcam++", "layercam", "hirescam"]
                 .map(String::from)

@@ -4,7 +4,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::common::Dir;
+use crate::common::{Dir, text};
 use crate::live_server::{Server, play};
 use crate::serve::{SMALL, clip};
 
@@ -13,8 +13,12 @@ struct Client(Child);
 
 impl Client {
     fn join(address: &str) -> Self {
+        Self::join_over("tcp", address)
+    }
+
+    fn join_over(transport: &str, address: &str) -> Self {
         let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "quiet", "-rtsp_transport", "tcp", "-i", address]);
+        command.args(["-nostdin", "-v", "quiet", "-rtsp_transport", transport, "-i", address]);
         Self(command.args(["-c", "copy", "-f", "null", "-"]).spawn().unwrap())
     }
 
@@ -69,4 +73,41 @@ fn clients_that_come_freeze_and_go_do_not_hold_the_stream_up() {
     play(&server.rtsp[0], SMALL, 10);
     let log = server.log();
     assert!(!log.contains("started anew"), "{log}");
+}
+
+/// Asks until it is so, for two minutes.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn clients_of_a_mount_that_ends_are_sent_away_and_nothing_of_it_is_left_running() {
+    let sources = ["test:smpte,640x360,25", "test:ball,640x360,25"];
+    let server = Server::start(sources, &["--name", "stays", "--name", "goes", "--hud", "off"]);
+    server.wait_for("stays", "running");
+    server.wait_for("goes", "running");
+    let [stays, goes] = [0, 1].map(|n| {
+        ["tcp", "tcp", "udp"].map(|transport| Client::join_over(transport, &server.rtsp[n]))
+    });
+    let metrics = || text(&server.ask("GET", "/metrics", "").1);
+    for name in ["stays", "goes"] {
+        let line = format!("heatcast_rtsp_clients{{stream=\"{name}\"}} 3\n");
+        until(&line, || metrics().contains(&line));
+    }
+    assert_eq!(server.ask("DELETE", "/api/v1/streams/goes", "").0, 204);
+    for mut client in goes {
+        until("the clients of a stream that was taken away end", || {
+            client.0.try_wait().unwrap().is_some()
+        });
+    }
+    let three = "heatcast_rtsp_clients{stream=\"stays\"} 3\n";
+    assert!(metrics().contains(three), "{}", metrics());
+    // The others watch while the program ends.
+    let log = server.last_words("-TERM");
+    drop(stays);
+    assert!(!log.contains("CRITICAL"), "{log}");
 }

@@ -158,6 +158,17 @@ impl Server {
         (status.code(), begun.elapsed())
     }
 
+    /// Asks it to end; everything it has logged by then.
+    pub(crate) fn last_words(mut self, signal: &str) -> String {
+        self.signal(signal);
+        self.child.wait().unwrap();
+        while let Ok(line) = self.log.recv() {
+            self.said += &line;
+            self.said += "\n";
+        }
+        std::mem::take(&mut self.said)
+    }
+
     /// Ends it at once, as a power failure would.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,5 +1,6 @@
-//! Live sources as others send them: SRT, transport streams in UDP and RTP
-//! packets, HLS. The peers are ffmpeg and Python's web server.
+//! Live sources as others send them: RTSP over TLS, SRT, transport streams in UDP
+//! and RTP packets, to one or many, HLS. The peers are ffmpeg, Python's web server,
+//! and TLS in front of a server of our own.
 
 use std::cell::RefCell;
 use std::net::{TcpStream, UdpSocket};
@@ -8,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::common::Dir;
+use crate::common::{Dir, text};
 use crate::live_server::{Server, play};
 use crate::serve::{SMALL, assert_bars, clip, free_port};
 
@@ -64,6 +65,86 @@ fn assert_plays(server: &Server, peer: Peer, what: &str) {
     let offset = status["av_offset_ms"].as_f64().unwrap();
     assert!(offset.abs() < 40.0, "{what}: {status:#}");
     assert_bars(&play(&server.rtsp[0], SMALL, 1).pictures[0], what);
+}
+
+/// Puts TLS in front of a server: certificate and key in one file, the port to
+/// listen on, the port behind.
+const TLS: &str = r#"
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1])
+def pass_on(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    for end in source, target:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+def serve(client):
+    try:
+        client = context.wrap_socket(client, server_side=True)
+        behind = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+    except OSError:
+        return
+    threading.Thread(target=pass_on, args=(behind, client), daemon=True).start()
+    pass_on(client, behind)
+door = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+while True:
+    threading.Thread(target=serve, args=(door.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn rtsp_over_tls_is_taken_from_whom_somebody_vouches_for_or_from_anybody_if_wanted() {
+    let dir = Dir::new();
+    let (key, made) = (dir.path("key.pem"), dir.path("made.pem"));
+    let out = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"])
+        .args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&made)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let both = dir.path("both.pem");
+    let pem = [&key, &made].map(|file| std::fs::read_to_string(file).unwrap());
+    std::fs::write(&both, pem.concat()).unwrap();
+
+    let behind = free_port();
+    let at = format!("127.0.0.1:{behind}");
+    let _camera = Server::start_on(["test:smpte,640x360,25"], &at, &["--name", "cam", "--hud=off"]);
+    let front = free_port();
+    let mut tls = Command::new("python3");
+    tls.args(["-c", TLS]).arg(&both).args([front.to_string(), behind.to_string()]);
+    let _tls = Peer::start(tls);
+    let source = format!("rtsps://127.0.0.1:{front}/cam");
+
+    let careful = Server::start([&source], &LOOK);
+    let refused = careful.wait("n", "refused for its certificate", |s| {
+        s["detail"].as_str().is_some_and(|why| why.contains("certificate"))
+    });
+    assert_eq!(refused["frames"], 0, "{refused:#}");
+    drop(careful);
+    let trusting = ["--set", "live.check_certificates=false"];
+    let server = Server::start([&source], &[&LOOK[..], &trusting].concat());
+    server.wait_for("n", "running");
+    assert_bars(&play(&server.rtsp[0], SMALL, 1).pictures[0], "TLS");
+}
+
+#[test]
+fn a_transport_stream_to_many_is_taken_on_the_interface_that_the_address_names() {
+    let dir = Dir::new();
+    let clip = clip(&dir);
+    // A group that is used nowhere else, on this machine alone.
+    let group = format!("udp://239.255.71.71:{}", free_udp_port());
+    let server = Server::start([format!("{group}?interface=lo")], &LOOK);
+    let to = format!("{group}?localaddr=127.0.0.1&ttl=0&pkt_size=1316");
+    assert_plays(&server, sender(&clip, &["mpegts"], &to), "multicast");
 }
 
 #[test]

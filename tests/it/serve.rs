@@ -228,6 +228,57 @@ fn another_class_is_explained_without_a_break() {
 }
 
 #[test]
+fn several_classes_are_explained_beside_each_other() {
+    let two = |stream: &serde_json::Value| {
+        let labels = stream["heads"][0]["classes"].as_array().unwrap();
+        [0, 1].map(|n| labels[n]["label"].as_str().unwrap().to_owned())
+    };
+    let server = Server::start([PATTERN], &["--name", "n", "--class", "0,1"]);
+    let now = server.wait("n", "explained", |s| s["explanation_age_ms"].is_number());
+    assert_eq!(now["explained_classes"], serde_json::json!(two(&now)), "{now:#}");
+    let explained = |analysed: u64| {
+        server.wait("n", "analysed again", |s| s["analysed"].as_u64() > Some(analysed + 2));
+        let (_, picture) = server.ask("GET", "/api/v1/streams/n/snapshot.png", "");
+        picture
+    };
+    assert!(!explained(0).is_empty());
+    let (status, one) = server.patch("n", &format!("{{\"class\": \"{}\"}}", two(&now)[1]));
+    assert_eq!((status, &one["explained_classes"]), (200, &serde_json::json!([two(&now)[1]])));
+    let both = format!("{{\"class\": \"{}\"}}", two(&now).join(","));
+    let (status, again) = server.patch("n", &both);
+    assert_eq!((status, &again["explained_classes"]), (200, &serde_json::json!(two(&now))));
+    assert_eq!(again["explained_class"], two(&now)[0]);
+    let (status, body) = server.patch("n", r#"{"class": "0,no such thing"}"#);
+    assert_eq!(status, 400, "{body}");
+    assert_eq!(server.stream("n")["explained_classes"], serde_json::json!(two(&now)));
+}
+
+#[test]
+fn a_stream_is_added_with_what_it_is_segmented_by_and_without_a_file() {
+    let server = Server::start([PATTERN], &["--name", "one"]);
+    let one = server.wait_for("one", "running");
+    let head = one["heads"][0]["name"].as_str().unwrap();
+    let ask = |more: &str| {
+        let body = format!("{{\"name\": \"two\", \"source\": \"test:\", {more}}}");
+        let (status, answer) = server.ask("POST", "/api/v1/streams", &body);
+        (status, text(&answer))
+    };
+    for (more, wanted) in [
+        (r#""profile": "pipelines/profiles/us.toml""#, "profile"),
+        (r#""profile": "nws""#, "news"),
+        (r#""segment": ["no such head"]"#, "no such head"),
+        (r#""timeline": "out""#, "unknown key `timeline`"),
+    ] {
+        let (status, answer) = ask(more);
+        assert!(status == 400 && answer.contains(wanted), "{more}: {status} {answer}");
+    }
+    let (status, answer) =
+        ask(&format!("\"segment\": [\"{head}\"], \"profile\": \"news\", \"lag_s\": 5"));
+    assert_eq!(status, 201, "{answer}");
+    server.wait_for("two", "running");
+}
+
+#[test]
 fn streams_are_added_and_removed_while_others_run() {
     let server = Server::start([PATTERN], &["--name", "one"]);
     server.wait_for("one", "running");

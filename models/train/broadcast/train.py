@@ -33,7 +33,7 @@ from dataset import Dataset
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = HERE.parents[1]
 TRUNK = MODELS / "imagenet" / "model.onnx"
-VERSION = "1"
+VERSION = "2"
 
 BAR_VIEWS = ["letterbox", "pillarbox"]
 TRAINING_VIEWS = ["plain", "random0", "random1", "random2", "random3", *BAR_VIEWS]

@@ -5,8 +5,9 @@ trained together (Kumar et al., Fine-Tuning can Distort Pretrained Features and
 Underperform Out-of-Distribution, ICLR 2022). Batch normalisation stays folded
 with its published statistics. Pictures of the other heads hold the network back:
 it is to make of them what the published one makes (Li and Hoiem, Learning without
-Forgetting, ECCV 2016, asks this of the outputs). The layers trained here are
-dropped: train.py fits final ones to the network.
+Forgetting, ECCV 2016, asks this of the outputs). And a picture between bars is to
+give what it gives without them. The layers trained here are dropped: train.py fits
+final ones to the network.
 """
 
 import importlib.util
@@ -28,7 +29,8 @@ SHARES = {"action": 0.35, "sport": 0.5, "animation": 0.15}
 EPOCHS = 3
 BATCH = 32
 KEPT, KEPT_WEIGHT = 8, 2  # further pictures a step that are to stay as they are
-VIEW_SHARES = {"letterbox": 2, "pillarbox": 2}  # of the draws, beside 1 for every other view
+VIEW_SHARES = {"letterbox": 3, "pillarbox": 2}  # of the draws, beside 1 for every other view
+BARS_WEIGHT = 2  # of what bars change in the embedding
 TRUNK_RATE, HEAD_RATE = 1.5e-4, 1e-3
 WEIGHT_DECAY = 0.02
 DROPOUT = 0.3
@@ -185,6 +187,7 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
     tables = [np.load(file, mmap_mode="r") for file in files.values()]
     often = np.array([VIEW_SHARES.get(view, 1) for view in files])
     often = often / often.sum()
+    barred, bare = [i for i, view in enumerate(files) if view in VIEW_SHARES], list(files).index("plain")
     mean, began = {}, time.monotonic()
     for step in range(steps):
         drawn = rng.multinomial(BATCH, list(SHARES.values()))
@@ -195,11 +198,16 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
             targets.append(torch.tensor(labels[name].label[mine]))
         pictures += list(rng.choice(kept, KEPT))
         view = rng.choice(len(tables), len(pictures), p=often)
-        batch = np.stack([tables[v][i] for v, i in zip(view, pictures)]).astype(np.float32)
-        batch = torch.tensor(batch)
+
+        def taken(some):
+            return torch.tensor(np.stack([tables[v][i] for v, i in some]).astype(np.float32))
+
+        batch = taken(zip(view, pictures))
         out = upper(batch)
+        within = np.flatnonzero(np.isin(view[:BATCH], barred))
         with torch.no_grad():
             aim = published(batch[BATCH:])
+            free = upper(taken((bare, pictures[i]) for i in within)) if len(within) else out[within]
         parts = (f.dropout(out[:BATCH], DROPOUT) * factor).split(list(drawn))
         losses = {
             name: f.cross_entropy(layers[name](part), target, label_smoothing=LABEL_SMOOTHING, reduction="sum")
@@ -207,14 +215,16 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
             if len(target)
         }
         change = ((out[BATCH:] - aim) * factor / 10).square().sum(1).mean()
-        loss = sum(losses.values()) / BATCH + KEPT_WEIGHT * change
+        bars = ((out[within] - free) * factor / 10).square().sum() / BATCH
+        loss = sum(losses.values()) / BATCH + KEPT_WEIGHT * change + BARS_WEIGHT * bars
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         for name, value, n in zip(losses, losses.values(), drawn[drawn > 0]):
             mean[name] = 0.98 * mean.get(name, float(value) / n) + 0.02 * float(value) / n
-        mean["change"] = 0.98 * mean.get("change", 0) + 0.02 * float(change)
+        for name, value in (("change", change), ("bars", bars)):
+            mean[name] = 0.98 * mean.get(name, 0) + 0.02 * float(value)
         if (step + 1) % 50 == 0 or step + 1 == steps:
             shown = ", ".join(f"{k} {v:.3f}" for k, v in mean.items())
             print(f"  step {step + 1} of {steps} after {time.monotonic() - began:.0f} s: {shown}", flush=True)

@@ -40,11 +40,14 @@ pub(super) fn unreachable_because((host, port): (String, u16)) -> Option<String>
     })
 }
 
-pub(super) fn udp(host: &str, port: u16) -> Result<gst::Element, Error> {
+pub(super) fn udp(host: &str, port: u16, interface: Option<&str>) -> Result<gst::Element, Error> {
     let udp = make("udpsrc")?;
     udp.set_property("address", host);
     udp.set_property("port", i32::from(port));
     udp.set_property("buffer-size", UDP_BUFFER);
+    if let Some(interface) = interface {
+        udp.set_property("multicast-iface", interface);
+    }
     Ok(udp)
 }
 

@@ -85,6 +85,11 @@ impl RtspServer {
         if let Some(token) = token {
             server.set_auth(Some(&auth(token)));
         }
+        // Clients are served on the server's own thread: the library cannot be
+        // trusted to send one away from another.
+        if let Some(threads) = server.thread_pool() {
+            threads.set_max_threads(0);
+        }
         let watches = Watches::default();
         let known = Arc::clone(&watches);
         server.connect_client_connected(move |_, client| {
@@ -161,7 +166,8 @@ impl RtspServer {
         if let Some(mounts) = self.server.mount_points() {
             mounts.add_factory(&path, factory.clone());
         }
-        let watch = Arc::new(Watch { factory, hub: Arc::downgrade(hub), medias });
+        let (server, context) = (self.server.clone(), self.context.clone());
+        let watch = Arc::new(Watch { server, context, factory, hub: Arc::downgrade(hub), medias });
         let watching = Arc::downgrade(&watch);
         let mut watches = self.watches.lock();
         watches.retain(|watch| watch.strong_count() > 0);
@@ -180,7 +186,7 @@ impl RtspServer {
             },
         );
         timer.attach(Some(&self.context));
-        Mount { server: self.server.clone(), path, watch }
+        Mount { path, watch }
     }
 
     /// Ends the server and sends every client away.
@@ -267,7 +273,6 @@ fn payloader(caps: &gst::Caps) -> Option<&'static str> {
 
 /// A path that is served.
 pub struct Mount {
-    server: gst_rtsp::RTSPServer,
     path: String,
     watch: Arc<Watch>,
 }
@@ -289,15 +294,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if let Some(mounts) = self.server.mount_points() {
+        if let Some(mounts) = self.watch.server.mount_points() {
             mounts.remove_factory(&self.path);
         }
-        for serving in self.watch.medias.take() {
-            serving.leave();
-            if let Some(media) = serving.media.upgrade() {
-                let _ = media.unprepare();
-            }
-        }
+        let (medias, server) = (self.watch.medias.take(), self.watch.server.clone());
+        medias.iter().for_each(Serving::leave);
+        self.watch.context.invoke(move || {
+            medias.iter().for_each(|serving| serving.dismiss(&server));
+        });
     }
 }
 
@@ -315,12 +319,36 @@ impl Serving {
             hub.remove(self.number);
         }
     }
+
+    /// Sends its clients away; to be called on the server's thread. With the last
+    /// of them the library ends it: whoever ends it under their feet leaves parts
+    /// of it running for ever.
+    fn dismiss(&self, server: &gst_rtsp::RTSPServer) {
+        let Some(media) = self.media.upgrade() else { return };
+        server.client_filter(Some(&mut |_, client| {
+            let mut takes_it = false;
+            client.session_filter(Some(&mut |_, session| {
+                session.filter(Some(&mut |_, taken| {
+                    takes_it |= taken.media().as_ref() == Some(&media);
+                    gst_rtsp::RTSPFilterResult::Keep
+                }));
+                gst_rtsp::RTSPFilterResult::Keep
+            }));
+            if takes_it {
+                gst_rtsp::RTSPFilterResult::Remove
+            } else {
+                gst_rtsp::RTSPFilterResult::Keep
+            }
+        }));
+    }
 }
 
 type Medias = Arc<Locked<Vec<Serving>>>;
 
 /// Looks after a mount.
 struct Watch {
+    server: gst_rtsp::RTSPServer,
+    context: glib::MainContext,
     factory: gst_rtsp::RTSPMediaFactory,
     hub: Weak<Hub>,
     medias: Medias,
@@ -361,9 +389,7 @@ impl Watch {
         for serving in stuck {
             tracing::warn!("an RTSP mount sent nothing for {STUCK:?}; it is started anew");
             serving.leave();
-            if let Some(media) = serving.media.upgrade() {
-                let _ = media.unprepare();
-            }
+            serving.dismiss(&self.server);
         }
     }
 }

@@ -12,15 +12,13 @@ use gstreamer_app as gst_app;
 
 use super::super::elements::codec_name;
 use super::super::hearing::Hearing;
+use super::super::loudness::SOUND_LANE;
 use super::super::source::{link, sink_silently, start};
 use super::super::track::Track;
 use super::super::{Container, Error};
 use super::hub::SoundUnit;
 use super::source::Shared;
 use crate::frame::Pts;
-
-/// The sound's lane of the source's clock; the picture has lane 0.
-const LANE: usize = 1;
 
 /// A packet of sound; its time counts from the opening of the source.
 #[derive(Clone, Debug)]
@@ -68,12 +66,12 @@ pub(super) fn add_sound(
     caps: &gst::Caps,
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
-    let Ok(track) = Track::plan(LANE, caps, pad, Container::Mp4) else {
+    let Ok(track) = Track::plan(SOUND_LANE, caps, pad, Container::Mp4) else {
         tracing::info!("sound left out: {}", codec_name(caps));
         return sink_silently(pipeline, pad);
     };
     let track = Arc::new(track);
-    let hearing = Arc::new(Hearing::new(LANE));
+    let hearing = Arc::new(Hearing::new(SOUND_LANE));
     *shared.hearing.lock() = Some(Arc::clone(&hearing));
     let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).build();
     sink.set_property("enable-last-sample", false);
@@ -112,7 +110,7 @@ fn hand_on(sample: &gst::Sample, shared: &Shared) {
     let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return };
     let Some(pts) = buffer.pts().map(gst::ClockTime::nseconds) else { return };
     let unit = SoundUnit { buffer, caps, pts: Pts(pts) };
-    let source_ns = i64::try_from(pts).unwrap_or(i64::MAX) - shared.clock.lock().offset(LANE);
+    let source_ns = i64::try_from(pts).unwrap_or(i64::MAX) - shared.clock.lock().offset(SOUND_LANE);
     // Nobody takes it before the first picture.
     let sound = Sound { unit, opening: shared.options.opening, source_ns };
     let _ = shared.outlet.sound.try_send(sound);

@@ -226,9 +226,9 @@ impl LiveSource {
                 srt.set_property("latency", i32::try_from(jitter).unwrap_or(i32::MAX));
                 srt
             }
-            SourceKind::Udp { host, port } => udp(host, *port)?,
+            SourceKind::Udp { host, port } => udp(host, *port, self.uri.interface())?,
             SourceKind::Rtp { host, port } => {
-                let udp = udp(host, *port)?;
+                let udp = udp(host, *port, self.uri.interface())?;
                 // RFC 3551, table 5: transport streams are payload type 33.
                 let caps = gst::Caps::builder("application/x-rtp")
                     .field("media", "video")

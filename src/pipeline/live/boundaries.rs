@@ -85,21 +85,9 @@ impl Boundaries {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::said;
     use super::*;
-    use crate::annotation::{ClassProb, HeadResult};
     use crate::timeline::segmenter::{Edge, State};
-
-    fn said(seconds: f64) -> Annotation {
-        let class = ClassProb { index: 0, label: "show".into(), probability: 0.9 };
-        let head = HeadResult {
-            head: "content".into(),
-            top: vec![class.clone()],
-            shown: class,
-            probabilities: vec![0.9, 0.1].into(),
-        };
-        let pts = Pts::from_secs_f64(seconds);
-        Annotation { pts, starts_shot: false, heads: vec![head], explanations: Vec::new() }
-    }
 
     #[test]
     fn what_is_open_when_pictures_break_off_ends_there_and_late_answers_do_not_count() {
@@ -108,11 +96,12 @@ mod tests {
         let segmenter = LiveSegmenter::new("content", &labels, &profile("default").unwrap(), lag);
         let tracks = vec![("content".into(), segmenter)];
         let mut boundaries = Boundaries { tracks, looked: None, newest: None };
-        let mut events: Vec<_> = (0..60).flat_map(|n| boundaries.take(&said(n.into()))).collect();
+        let mut events: Vec<_> =
+            (0..60).flat_map(|n| boundaries.take(&said(n.into(), false))).collect();
         events.extend(boundaries.close(Pts::from_secs_f64(59.5)));
         // An answer that was on its way.
-        assert!(boundaries.take(&said(59.2)).is_empty());
-        events.extend((100..160).flat_map(|n| boundaries.take(&said(n.into()))));
+        assert!(boundaries.take(&said(59.2, false)).is_empty());
+        events.extend((100..160).flat_map(|n| boundaries.take(&said(n.into(), false))));
         events.extend(boundaries.close(Pts::from_secs_f64(160.0)));
         let final_ends = events.iter().filter(|e| (e.edge, e.state) == (Edge::End, State::Final));
         let found: Vec<_> = final_ends

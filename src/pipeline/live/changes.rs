@@ -334,22 +334,10 @@ pub(super) fn still_of(picture: &Picture<'_>) -> Still {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::said;
     use super::*;
-    use crate::annotation::ClassProb;
     use crate::frame::Pts;
     use crate::timeline::{CueKind, Segment};
-
-    fn said(seconds: f64, starts_shot: bool) -> Annotation {
-        let class = ClassProb { index: 0, label: "show".into(), probability: 0.9 };
-        let head = HeadResult {
-            head: "content".into(),
-            top: vec![class.clone()],
-            shown: class,
-            probabilities: vec![0.9, 0.1].into(),
-        };
-        let pts = Pts::from_secs_f64(seconds);
-        Annotation { pts, starts_shot, heads: vec![head], explanations: Vec::new() }
-    }
 
     fn event(id: u64, edge: Edge, state: State, start: f64, end: f64) -> SegmentEvent {
         let s = Pts::from_secs_f64;

@@ -18,7 +18,6 @@ use super::desk::{Answer, Place};
 use super::event_file::EventFile;
 use super::sound::SoundLine;
 use super::stream::{Controls, Latest, Stream};
-use crate::annotation::Annotation;
 use crate::config::Config;
 use crate::frame::{Pts, Size};
 use crate::media::{
@@ -433,7 +432,7 @@ impl Compositor {
             let style = Style {
                 opacity: controls.opacity as f32,
                 heat: controls.style,
-                ..self.config.overlay.look(1)
+                ..self.config.overlay.look(controls.choices.len())
             };
             let (colours, aspect) = (format.colorimetry(), format.pixel_aspect());
             self.painter = Some(Painter::new(format.size(), colours, aspect, style));
@@ -523,9 +522,4 @@ impl Compositor {
         self.sent(pts);
         Ok(())
     }
-}
-
-/// The class whose heat an annotation shows.
-pub(super) fn explained_label(annotation: &Annotation) -> Option<String> {
-    annotation.explanations.first().map(|e| e.class.label.to_string())
 }

@@ -174,7 +174,7 @@ impl DeskAnalyst {
         let begun = Instant::now();
         let annotation = {
             let mut memory = seat.memory.lock();
-            let wanted = (controls.head, std::slice::from_ref(&controls.choice));
+            let wanted = (controls.head, &controls.choices[..]);
             let (analyst, known) = memory.get_or_insert_with(|| {
                 (Analyst::new(classifier, self.model.spec.input, wanted, &config), version)
             });

@@ -24,6 +24,8 @@ mod measures;
 mod sound;
 mod station;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 use std::net::SocketAddr;
@@ -44,10 +46,9 @@ use self::desk::{Desk, DeskAnalyst, Load};
 use self::event_file::EventFile;
 use self::stream::{Controls, Stream};
 use super::event_log::About;
-use super::{StopFlag, load_classifier, spawn};
+use super::{StopFlag, few_enough, load_classifier, spawn};
 use crate::config::{Config, SourceKind, SourceUri, StreamConfig};
-use crate::explain::Method;
-use crate::explain::choose;
+use crate::explain::{ClassChoice, Method, choose_several};
 use crate::media::{self, Mount, Outlet, RecordSettings, Recorder, RtspServer};
 use crate::model::{Classifier, Head, Heads, Model};
 use crate::names::{nearest, plain};
@@ -139,17 +140,23 @@ fn first_controls(
     let head = or(&stream.head, &config.model.head);
     let class = or(&stream.class, &config.explain.class);
     let head = if head.is_empty() { 0 } else { head_named(heads, &head)? };
-    let choice = choose(&heads[head].labels, &class)?;
+    let choices = classes_of(&heads[head], &class)?;
     let own_fps = stream.analysis_fps;
     Ok(Controls {
         head,
         class,
-        choice,
+        choices,
         method: config.explain.method,
         style: config.overlay.style,
         opacity: config.overlay.opacity,
         analysis_fps: if own_fps > 0.0 { own_fps } else { config.analysis.fps },
     })
+}
+
+/// The classes of a head that `text` names.
+fn classes_of(head: &Head, text: &str) -> Result<Vec<ClassChoice>, Refusal> {
+    few_enough(choose_several(&head.labels, text)?)
+        .map_err(|why| Refusal::Impossible(format!("the class {why}")))
 }
 
 /// The head of this name.

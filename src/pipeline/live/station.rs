@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::boundaries::Boundaries;
 use super::changes::still_of;
-use super::compositor::explained_label;
 use super::stream::{Controls, Stream};
-use super::{Live, MOST_STREAMS, Running, first_controls, head_named};
+use super::{Live, MOST_STREAMS, Running, classes_of, first_controls, head_named};
+use crate::annotation::Annotation;
 use crate::config::{SourceUri, StreamConfig, is_stream_name};
-use crate::explain::{ClassChoice, MethodChoice, choose};
+use crate::explain::{ClassChoice, MethodChoice};
+use crate::model::Head;
 use crate::names::{nearest, plain};
 use crate::overlay::HeatStyle;
 use crate::still::Still;
+use crate::timeline::segmenter::Profile;
 use crate::web::station::{
     Build, Change, ClassStatus, Feeds, HeadStatus, Metrics, NewStream, Patch, Readiness, Refusal,
     Resolution, Station, StreamMetrics, StreamStatus,
@@ -39,19 +42,19 @@ impl Live {
     fn patched(&self, mut controls: Controls, patch: &Patch) -> Result<Controls, Refusal> {
         if let Some(head) = &patch.head {
             controls.head = head_named(&self.heads, head)?;
-            (controls.class, controls.choice) = ("top".to_owned(), ClassChoice::Top);
+            (controls.class, controls.choices) = ("top".to_owned(), vec![ClassChoice::Top]);
         }
         if let Some(class) = &patch.class {
-            let of = |head: usize| choose(&self.heads[head].labels, class);
+            let of = |head: usize| classes_of(&self.heads[head], class);
             let own = of(controls.head);
             let found = match own {
                 Err(_) if patch.head.is_none() && class.trim().parse::<usize>().is_err() => {
                     let other = (0..self.heads.len()).find_map(|h| Some((h, of(h).ok()?)));
-                    other.map_or_else(|| own.map(|choice| (controls.head, choice)), Ok)
+                    other.map_or_else(|| own.map(|choices| (controls.head, choices)), Ok)
                 }
-                own => own.map(|choice| (controls.head, choice)),
+                own => own.map(|choices| (controls.head, choices)),
             };
-            (controls.head, controls.choice) = found?;
+            (controls.head, controls.choices) = found?;
             controls.class.clone_from(class);
         }
         if let Some(method) = patch.method {
@@ -96,17 +99,7 @@ impl Live {
         let annotation = stream.annotation.lock().clone();
         let measures = &stream.measures;
         let head = &self.heads[controls.head];
-        let explained_class = match controls.choice {
-            ClassChoice::Index(index) => head.labels.get(index).map(ToString::to_string),
-            ClassChoice::Top => {
-                let current = annotation.as_deref();
-                let shown = || current?.heads.get(controls.head).map(|h| h.shown.label.to_string());
-                current
-                    .filter(|a| a.explanations.iter().any(|e| e.head == controls.head))
-                    .and_then(explained_label)
-                    .or_else(shown)
-            }
-        };
+        let explained_classes = explained_classes(&controls, head, annotation.as_deref());
         let size = stream.format().map(|format| format.size());
         let methods = &self.methods[controls.head];
         StreamStatus {
@@ -131,7 +124,8 @@ impl Live {
             provider: self.provider.clone(),
             head: head.name.to_string(),
             class: controls.class,
-            explained_class,
+            explained_class: explained_classes.first().cloned(),
+            explained_classes,
             method: String::from(controls.method),
             methods: methods.iter().map(ToString::to_string).collect(),
             style: style_name(controls.style),
@@ -142,8 +136,8 @@ impl Live {
         }
     }
 
-    fn head_statuses(&self, annotation: Option<&crate::annotation::Annotation>) -> Vec<HeadStatus> {
-        let head = |(index, head): (usize, &crate::model::Head)| {
+    fn head_statuses(&self, annotation: Option<&Annotation>) -> Vec<HeadStatus> {
+        let head = |(index, head): (usize, &Head)| {
             let result = annotation.and_then(|a| a.heads.get(index));
             let of = |label: &str, probability: Option<f32>| ClassStatus {
                 label: label.to_owned(),
@@ -165,6 +159,31 @@ impl Live {
         let found = running.iter().find(|r| r.stream.name == name);
         found.map(|r| self.status(r)).ok_or(Refusal::Stopping)
     }
+}
+
+/// The classes whose heat is painted, or will be as soon as it is there.
+fn explained_classes(
+    controls: &Controls,
+    head: &Head,
+    annotation: Option<&Annotation>,
+) -> Vec<String> {
+    let shown = || annotation?.heads.get(controls.head).map(|h| Arc::clone(&h.shown.label));
+    let followed = || {
+        let explanations = annotation.into_iter().flat_map(|a| &a.explanations);
+        let mut own = explanations.filter(|e| e.head == controls.head && !e.asked);
+        own.next().map(|e| Arc::clone(&e.class.label)).or_else(shown)
+    };
+    let label = |choice: &ClassChoice| match choice {
+        ClassChoice::Index(index) => head.labels.get(*index).map(Arc::clone),
+        ClassChoice::Top => followed(),
+    };
+    let mut classes: Vec<String> = Vec::new();
+    for label in controls.choices.iter().filter_map(label) {
+        if !classes.contains(&label.to_string()) {
+            classes.push(label.to_string());
+        }
+    }
+    classes
 }
 
 /// The style as settings name it.
@@ -220,11 +239,18 @@ impl Station for Live {
                 return Err(Refusal::Full(running.len()));
             }
         }
+        let usual = StreamConfig::default();
         let config = StreamConfig {
             name: new.name.clone(),
             source: new.source.clone(),
-            ..StreamConfig::default()
+            segment: new.segment.clone(),
+            profile: new.profile.clone().unwrap_or(usual.profile),
+            lag_s: new.lag_s.unwrap_or(usual.lag_s),
+            ..usual
         };
+        // Only by name: a profile may also be a file.
+        Profile::named(&config.profile).map_err(|error| impossible(error.to_string()))?;
+        Boundaries::new(&config, &self.heads).map_err(|error| impossible(error.to_string()))?;
         let controls = {
             let first = first_controls(&self.config, &self.heads, &config)?;
             self.patched(first, &new.patch)?

@@ -23,7 +23,8 @@ pub(super) struct Controls {
     pub(super) head: usize,
     /// The class as it was asked for.
     pub(super) class: String,
-    pub(super) choice: ClassChoice,
+    /// The classes that are explained: one, or several beside each other.
+    pub(super) choices: Vec<ClassChoice>,
     pub(super) method: MethodChoice,
     pub(super) style: HeatStyle,
     pub(super) opacity: f64,

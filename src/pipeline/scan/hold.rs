@@ -26,14 +26,11 @@ impl Hold {
         self.last = None;
     }
 
-    /// True when the answer about the picture classified last will do for this one;
-    /// no glance is needed of a black one.
-    pub(super) fn covers(&self, pts: Pts, glance: Option<&Glance>) -> bool {
+    /// True when the answer about the picture classified last will do for this one,
+    /// which may be `black`.
+    pub(super) fn covers(&self, pts: Pts, glance: &Glance, black: bool) -> bool {
         let recent = |(since, _): &&(Pts, Glance)| pts.secs_since(*since) < self.hold_s;
-        self.last
-            .as_ref()
-            .filter(recent)
-            .is_some_and(|(_, last)| glance.is_none_or(|glance| alike(glance, last)))
+        self.last.as_ref().filter(recent).is_some_and(|(_, last)| black || alike(glance, last))
     }
 
     /// A picture was classified. Gives back from when on what was said about it
@@ -77,15 +74,15 @@ mod tests {
     #[test]
     fn an_answer_holds_while_the_picture_is_alike_and_for_no_longer_than_it_may() {
         let mut hold = Hold::new(5.0);
-        assert!(!hold.covers(s(0.0), Some(&glance(4, 0))), "nothing was said yet");
+        assert!(!hold.covers(s(0.0), &glance(4, 0), false), "nothing was said yet");
         assert_eq!(hold.begin(s(0.0), &glance(4, 0)), s(0.0));
-        assert!(hold.covers(s(1.0), Some(&glance(4, 5))));
-        assert!(!hold.covers(s(5.0), Some(&glance(4, 5))), "too long ago");
-        assert!(!hold.covers(s(1.0), Some(&glance(4, 60))), "another light");
-        assert!(!hold.covers(s(1.0), Some(&glance(16, 0))), "another picture");
-        assert!(hold.covers(s(1.0), None), "black says nothing");
+        assert!(hold.covers(s(1.0), &glance(4, 5), false));
+        assert!(!hold.covers(s(5.0), &glance(4, 5), false), "too long ago");
+        assert!(!hold.covers(s(1.0), &glance(4, 60), false), "another light");
+        assert!(!hold.covers(s(1.0), &glance(16, 0), false), "another picture");
+        assert!(hold.covers(s(1.0), &glance(16, 0), true), "black says nothing");
         hold.end();
-        assert!(!hold.covers(s(1.0), Some(&glance(4, 0))), "another scene");
+        assert!(!hold.covers(s(1.0), &glance(4, 0), false), "another scene");
     }
 
     #[test]

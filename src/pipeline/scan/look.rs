@@ -234,8 +234,7 @@ impl<'a> Looker<'a> {
         // What is looked at twice counts once.
         let counts = self.asks != Asks::Shots;
         let answers = &mut self.seen.answers;
-        let covered = self.hold.covers(pts, (!black).then_some(glance));
-        if let Some(last) = answers.last().filter(|_| covered) {
+        if let Some(last) = answers.last().filter(|_| self.hold.covers(pts, glance, black)) {
             let heads = Arc::clone(&last.heads);
             answers.push(Answer { pts, starts_shot, held: true, heads });
             self.eye.hold(frame, counts);

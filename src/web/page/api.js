@@ -39,8 +39,9 @@ export async function still(name, size, signal) {
 }
 
 export const snapshotPath = (name) => `${streamPath(name)}/snapshot.png?heat=1`;
-export const changePath = (name, id, heat) =>
-  `${streamPath(name)}/changes/${id}/still.jpg?heat=${heat ? 1 : 0}`;
+/** The still of a change; another address once the change has moved. */
+export const changePath = (name, change, heat) =>
+  `${streamPath(name)}/changes/${change.id}/still.jpg?heat=${heat ? 1 : 0}&at=${change.pts_s}`;
 
 /** Follows the events of a stream; returns what ends it. */
 export function follow(name, replay, onEvent, onLink) {

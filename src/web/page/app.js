@@ -24,7 +24,9 @@ class Focus {
   constructor(name) {
     this.name = name;
     byId("focus").hidden = false;
-    this.heads = new Heads(byId("heads"), (head, label) => this.#change({ head, class: label }));
+    this.heads = new Heads(byId("heads"), (head, label, beside) => {
+      this.#change({ head, class: beside ? this.#beside(head, label) : label });
+    });
     this.controls = new Controls((patch) => this.#change(patch));
     this.changes = new Changes(name);
     this.picture = new LivePicture(name, byId("video"), byId("still"), (said) => this.#said(said));
@@ -88,6 +90,13 @@ class Focus {
     setText(tally, { live: "live", stills: "stills", waiting: "connecting" }[state]);
     tally.title = why ?? "";
     setText(byId("delay"), state === "live" ? `${Math.round(delay / 10) * 10} ms behind` : "");
+  }
+
+  /** The explained classes with one more, or without it. */
+  #beside(head, label) {
+    const now = this.stream.head === head ? this.stream.explained_classes : [];
+    const classes = now.includes(label) ? now.filter((one) => one !== label) : [...now, label];
+    return classes.join(",") || "top";
   }
 
   async #change(patch) {

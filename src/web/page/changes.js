@@ -76,21 +76,22 @@ export class Changes {
   }
 
   #card(change) {
-    const picture = (heat, alt) => element("img", {
-      loading: "lazy", decoding: "async", width: 160, height: 90, alt, src: api.changePath(this.name, change.id, heat),
-    });
+    const pictures = [false, true].map((heat) => element("img", {
+      loading: "lazy", decoding: "async", width: 160, height: 90, alt: "", src: api.changePath(this.name, change, heat),
+    }));
     const swatch = element("i", { className: "swatch" });
     swatch.style.background = this.#colour(change.head, change.label);
     const length = element("span", { className: "dim" });
     const probability = element("span");
     const from = element("span", { className: "dim" });
     const button = element("button", { type: "button", className: "change", "aria-haspopup": "dialog" },
-      element("span", { className: "pair" }, picture(false, ""), picture(true, "")),
+      element("span", { className: "pair" }, ...pictures),
       element("span", { className: "what" }, swatch, element("b", {}, change.label), " ", probability),
       element("span", { className: "when" }, from, length));
     button.addEventListener("click", () => this.#open(change.id));
-    // A segment's start may move, and its probability with it.
+    // A segment's start may move, and its still and probability with it.
     const update = (now) => {
+      pictures.forEach((picture, heat) => setAttribute(picture, "src", api.changePath(this.name, now, heat)));
       setText(length, lasted(now));
       setText(probability, percent(now.probability));
       setText(from, `${now.head} at ${clockTime(now.pts_s)}${maybe(now)}`);
@@ -162,7 +163,7 @@ export class Changes {
     const change = this.all.find((one) => one.id === this.opened);
     const picture = byId("detail-picture");
     picture.hidden = !change?.still;
-    if (change?.still) picture.src = api.changePath(this.name, change.id, heat);
+    if (change?.still) picture.src = api.changePath(this.name, change, heat);
     picture.alt = change ? `The frame at which ${change.head} became ${change.label}${heat ? ", with its heat" : ""}` : "";
     byId("detail-heat").setAttribute("aria-pressed", String(heat));
     byId("detail-plain").setAttribute("aria-pressed", String(!heat));

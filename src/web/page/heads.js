@@ -10,7 +10,8 @@ const FEW = 8;
 const BEST = 5;
 
 export class Heads {
-  /** `explain(head, class)` is called when people choose. */
+  /** `explain(head, class, beside)` is called when people choose; `beside`: as
+   * well as what is explained already. */
   constructor(place, explain) {
     Object.assign(this, { place, explain, cards: new Map(), shape: "" });
     this.timer = setInterval(() => this.#draw(), 125);
@@ -69,11 +70,11 @@ class Card {
   #list(head) {
     const group = (name) => element("div", { className: "classes", role: "group", "aria-label": name });
     const whole = group(`Classes of ${head.name}`);
-    this.rows = this.labels.map((_, index) => new Row(this.labels, index, (label) => this.explain(head.name, label)));
+    this.rows = this.labels.map((_, index) => new Row(this.labels, index, (label, beside) => this.explain(head.name, label, beside)));
     whole.append(...this.rows.map((row) => row.node));
     if (this.labels.length <= FEW) return whole;
     this.best = group(`Most probable classes of ${head.name}`);
-    this.bestRows = Array.from({ length: BEST }, () => new Row(this.labels, 0, (label) => this.explain(head.name, label)));
+    this.bestRows = Array.from({ length: BEST }, () => new Row(this.labels, 0, (label, beside) => this.explain(head.name, label, beside)));
     this.best.append(...this.bestRows.map((row) => row.node));
     const search = element("input", { type: "search", placeholder: "Find a class", "aria-label": `Find a class of ${head.name}` });
     search.addEventListener("input", () => {
@@ -91,9 +92,9 @@ class Card {
     setText(this.sure, head.shown ? percent(head.shown.probability) : "");
     this.tag.hidden = !isExplained;
     setAttribute(this.top, "aria-pressed", String(isExplained && stream.class === "top"));
-    const explained = isExplained ? stream.explained_class : null;
+    const explained = isExplained ? stream.explained_classes : [];
     const by = (c) => c.probability ?? -1;
-    head.classes.forEach((c, index) => this.rows[index].update(index, c.probability, c.label === explained));
+    head.classes.forEach((c, index) => this.rows[index].update(index, c.probability, explained.includes(c.label)));
     // Rows do not change places under somebody's finger.
     if (this.best && !this.best.matches(":hover, :focus-within")) {
       const order = head.classes.map((c, i) => [by(c), i]).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
@@ -101,7 +102,7 @@ class Card {
     }
     for (const row of this.bestRows ?? []) {
       const c = head.classes[row.index];
-      row.update(row.index, c.probability, c.label === explained);
+      row.update(row.index, c.probability, explained.includes(c.label));
     }
   }
 }
@@ -115,7 +116,7 @@ class Row {
     this.value = element("span", { className: "value" });
     this.node = element("button", { type: "button", className: "class", "aria-pressed": "false" },
       this.swatch, this.name, element("span", { className: "meter" }, this.fill), this.value);
-    this.node.addEventListener("click", () => choose(this.label));
+    this.node.addEventListener("click", (event) => choose(this.label, event.shiftKey));
     this.place(index);
   }
 
@@ -124,7 +125,7 @@ class Row {
     this.index = index;
     this.label = this.labels[index];
     setText(this.name, this.label);
-    this.node.title = `Explain ${this.label}`;
+    this.node.title = `Explain ${this.label}; with Shift, beside what is explained`;
     this.node.dataset.class = this.label;
     const colour = classColour(index);
     this.swatch.style.background = colour;
