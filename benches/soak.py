@@ -8,8 +8,8 @@ whether anything grew or stood still.
 
 Two camera processes (the program itself, looping a clip and a test pattern) are
 killed, frozen and started again at random; players join, are frozen and leave;
-classes are switched. Every few seconds memory, threads, descriptors, delay and
-skips of the annotator are noted. Needs ffmpeg; nothing else is installed.
+classes are switched. Every few seconds memory, threads, descriptors, delay, offset
+of the sound and skips of the annotator are noted. Needs ffmpeg; nothing else is installed.
 Exits with 1 when memory, threads or descriptors grow, or a stream stands still.
 """
 
@@ -159,7 +159,7 @@ def main():
     web = f"127.0.0.1:{free_port()}"
     annotator = None
     players, joins, failures, switches = [], 0, 0, 0
-    samples, stood_still = [], []
+    samples, stood_still, offsets = [], [], {}
     try:
         for camera in cameras:
             camera.start()
@@ -215,6 +215,8 @@ def main():
                 state["clients"] = len(players)
                 samples.append(state)
                 for stream in streams:
+                    if stream["av_offset_ms"] is not None:
+                        offsets.setdefault(stream["name"], []).append(stream["av_offset_ms"])
                     if stream["fps"] < 5 and time.time() > begun + 15:
                         stood_still.append((round(state["minute"], 2), stream["name"], stream["fps"]))
                 print(
@@ -268,6 +270,10 @@ def main():
         print(f"{s['name']}: {s['state']}, {s['frames']} frames, {s['analysed']} analysed, "
               f"{s['reconnects']} reconnects, skipped {s['skipped']}, delay "
               + ", ".join(f"{k} {v:.1f} ms" for k, v in delay.items()))
+        if found := sorted(offsets.get(s["name"], [])):
+            low, middle, high = (found[int(part * (len(found) - 1))] for part in (0.05, 0.5, 0.95))
+            print(f"    sound behind the picture, beside the source: {middle:+.1f} ms in the middle, "
+                  f"{low:+.1f} to {high:+.1f} ms in nine of ten looks")
     print(f"ended in {took:.1f} s with exit code {code}")
     for minute, name, fps in stood_still[:20]:
         print(f"stood still: {name} at {minute} min ({fps:.1f} fps)")

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use super::look::{Layouts, Look};
 use super::progress::{Display, clock};
+use super::settings::{self, Analysis, set};
 use super::timeline_args::TimelineArgs;
 use super::{Failure, Tensors, json_result, result, talk};
 use crate::config::Config;
@@ -25,22 +26,8 @@ pub(super) struct Args {
     /// Also write what was seen, one JSON object a line
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Model: a name (see `heatcast model list`), a folder or an .onnx file
-    #[arg(long, value_name = "NAME|PATH")]
-    model: Option<String>,
-    /// Class names, one a line, for a model without
-    #[arg(long, value_name = "FILE")]
-    labels: Option<String>,
-    /// Which of the model's questions to explain [default: the first]
-    #[arg(long)]
-    head: Option<String>,
-    /// Class to explain: `top`, a label or an index; up to four at the same time,
-    /// separated by commas [default: top]
-    #[arg(long)]
-    class: Option<String>,
-    /// How maps are computed: auto, cam, gradcam, gradcam++, layercam or hirescam [default: auto]
-    #[arg(long)]
-    method: Option<String>,
+    #[command(flatten)]
+    analysis: Analysis,
     /// What is explained: logit, margin (the lead over the other classes) or auto [default: auto]
     #[arg(long)]
     seed: Option<String>,
@@ -55,17 +42,8 @@ pub(super) struct Args {
     tensors: Tensors,
     #[command(flatten)]
     layouts: Layouts,
-    /// Analyses per second of video [default: 5]
-    #[arg(long, value_name = "N")]
-    analysis_fps: Option<f64>,
     #[command(flatten)]
     look: Look,
-    /// Threads of the classifier [default: 1]
-    #[arg(long)]
-    threads: Option<usize>,
-    /// Where the classifier runs: auto or cpu
-    #[arg(long)]
-    provider: Option<String>,
     /// Programme number, for transport streams with several
     #[arg(long, value_name = "N")]
     program: Option<u32>,
@@ -114,35 +92,19 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<(), Failure> {
 
 /// Defaults, then the file, then `--set`, then the flags that name a setting.
 fn configuration(args: &Args) -> anyhow::Result<Config> {
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings file {}", path.display()))
-    };
-    let text = args.config.as_ref().map(read).transpose()?;
+    let own = [
+        set("explain.seed", args.seed.as_ref()),
+        set("explain.normalize", args.normalize.as_ref()),
+        set("explain.interpolation", args.interpolation.as_ref()),
+        set("explain.feature", args.tensors.feature.as_ref()),
+        set("explain.logits", args.tensors.logits.as_ref()),
+    ];
     let mut sets = args.sets.clone();
-    let mut set = |key: &str, value: Option<String>| {
-        sets.extend(value.map(|value| format!("{key}={value}")));
-    };
-    set("model.name", args.model.clone());
-    set("model.labels", args.labels.clone());
-    set("model.head", args.head.clone());
-    set("model.threads", args.threads.map(|n| n.to_string()));
-    set("model.provider", args.provider.clone());
-    set("explain.class", args.class.clone());
-    set("explain.method", args.method.clone());
-    set("explain.seed", args.seed.clone());
-    set("explain.normalize", args.normalize.clone());
-    set("explain.interpolation", args.interpolation.clone());
-    set("explain.feature", args.tensors.feature.clone());
-    set("explain.logits", args.tensors.logits.clone());
-    set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
+    sets.extend(args.analysis.settings());
+    sets.extend(own.into_iter().flatten());
     sets.extend(args.layouts.settings()?);
     sets.extend(args.look.settings());
-    let config = Config::load(text.as_deref(), &sets);
-    config.map_err(|e| match &args.config {
-        Some(path) => anyhow!(e).context(path.display().to_string()),
-        None => anyhow!(e),
-    })
+    settings::load(args.config.as_deref(), &[], &sets)
 }
 
 /// Everything about the files that can be known before work starts.

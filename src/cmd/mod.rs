@@ -15,6 +15,7 @@ mod progress;
 mod scan;
 mod score;
 mod serve;
+mod settings;
 mod timeline_args;
 
 use std::fmt;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::annotate::stop_on_signal;
 use super::progress::{Count, clock};
+use super::settings::{self, ModelChoice, set};
 use super::timeline_args::TimelineArgs;
 use super::{Failure, json_result, result, talk};
 use crate::config::Config;
@@ -17,6 +18,8 @@ use crate::timeline::{CueKind, Segment};
 
 /// Pictures classified per second in the first look, unless settings say otherwise.
 const GLANCES_PER_S: f64 = 1.0;
+/// More threads of a classifier are given only when they are asked for.
+const MOST_THREADS: usize = 4;
 
 /// Arguments of `heatcast scan`.
 #[derive(Debug, clap::Args)]
@@ -27,12 +30,8 @@ pub(super) struct Args {
     /// Write an HTML page that shows what was found and why; a folder for several
     #[arg(long, value_name = "HTML")]
     report: Option<PathBuf>,
-    /// Model: a name (see `heatcast model list`), a folder or an .onnx file
-    #[arg(long, value_name = "NAME|PATH")]
-    model: Option<String>,
-    /// Class names, one a line, for a model without
-    #[arg(long, value_name = "FILE")]
-    labels: Option<String>,
+    #[command(flatten)]
+    model: ModelChoice,
     /// Pictures looked at per second on the whole [default: 1]
     #[arg(long, value_name = "N")]
     analysis_fps: Option<f64>,
@@ -42,8 +41,8 @@ pub(super) struct Args {
     /// Recordings scanned at the same time [default: half of the processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
-    /// Threads of each classifier [default: 1]
-    #[arg(long)]
+    /// Threads of each classifier [default: what processors are left, 4 at most]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Programme number, for transport streams with several
     #[arg(long, value_name = "N")]
@@ -189,7 +188,6 @@ fn inputs(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The job, without the inputs that were scanned before, and those.
 fn job(args: &Args, inputs: Vec<PathBuf>) -> anyhow::Result<(Scan, Vec<PathBuf>)> {
-    let config = configuration(args)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = match args.jobs {
         Some(n) if (1..=256).contains(&n) => n,
@@ -197,6 +195,8 @@ fn job(args: &Args, inputs: Vec<PathBuf>) -> anyhow::Result<(Scan, Vec<PathBuf>)
         // Decoding and classifying one recording keep two busy.
         None => processors.div_ceil(2),
     };
+    let threads = (processors / jobs.min(inputs.len()).max(1)).clamp(1, MOST_THREADS);
+    let config = configuration(args, threads)?;
     if inputs.len() > 1 && args.timeline.names_one_file() {
         bail!("{} recordings need more than one file; use --timeline DIR", inputs.len());
     }
@@ -268,28 +268,17 @@ fn state(input: &Path, timeline: &TimelinePlan, report: Option<&Path>) -> State 
     }
 }
 
-/// Defaults, then the file, then `--set`, then the flags that name a setting.
-fn configuration(args: &Args) -> anyhow::Result<Config> {
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings file {}", path.display()))
-    };
-    let text = args.config.as_ref().map(read).transpose()?;
-    // A scan looks less often than a video is annotated.
-    let mut sets = vec![format!("analysis.fps={GLANCES_PER_S:?}")];
-    sets.extend(args.sets.iter().cloned());
-    let mut set = |key: &str, value: Option<String>| {
-        sets.extend(value.map(|value| format!("{key}={value}")));
-    };
-    set("model.name", args.model.clone());
-    set("model.labels", args.labels.clone());
-    set("model.threads", args.threads.map(|n| n.to_string()));
-    set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
-    let config = Config::load(text.as_deref(), &sets);
-    config.map_err(|e| match &args.config {
-        Some(path) => anyhow!(e).context(path.display().to_string()),
-        None => anyhow!(e),
-    })
+fn configuration(args: &Args, threads: usize) -> anyhow::Result<Config> {
+    // A scan looks less often than a video is annotated, and encodes nothing.
+    let defaults = [format!("analysis.fps={GLANCES_PER_S:?}"), format!("model.threads={threads}")];
+    let own = [
+        set("model.threads", args.threads),
+        set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}"))),
+    ];
+    let mut sets = args.sets.clone();
+    sets.extend(args.model.settings());
+    sets.extend(own.into_iter().flatten());
+    settings::load(args.config.as_deref(), &defaults, &sets)
 }
 
 fn report(input: &Path, scanned: Option<&Scanned>) -> RecordingReport {

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 
 use super::annotate::stop_on_signal;
 use super::look::Look;
+use super::settings::{self, Analysis, set};
 use super::{Failure, result, talk};
 use crate::config::{Config, RecordFormat, SourceKind, SourceUri, StreamConfig, Transport};
 use crate::pipeline;
@@ -66,32 +67,10 @@ pub(super) struct Args {
     /// Label of the segments that are breaks [default: commercial]
     #[arg(long = "break", value_name = "LABEL")]
     break_label: Option<String>,
-    /// Model: a name (see `heatcast model list`), a folder or an .onnx file
-    #[arg(long, value_name = "NAME|PATH")]
-    model: Option<String>,
-    /// Class names, one a line, for a model without
-    #[arg(long, value_name = "FILE")]
-    labels: Option<String>,
-    /// Which of the model's questions to explain [default: the first]
-    #[arg(long)]
-    head: Option<String>,
-    /// Class to explain: `top`, a label or an index [default: top]
-    #[arg(long)]
-    class: Option<String>,
-    /// How maps are computed: auto, cam, gradcam, gradcam++, layercam or hirescam [default: auto]
-    #[arg(long)]
-    method: Option<String>,
-    /// Analyses per second of video [default: 5]
-    #[arg(long, value_name = "N")]
-    analysis_fps: Option<f64>,
+    #[command(flatten)]
+    analysis: Analysis,
     #[command(flatten)]
     look: Look,
-    /// Threads of the classifier [default: 1]
-    #[arg(long)]
-    threads: Option<usize>,
-    /// Where the classifier runs: auto or cpu
-    #[arg(long)]
-    provider: Option<String>,
     /// One setting, e.g. --set live.crf=26
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -118,31 +97,16 @@ pub(super) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
 /// Defaults, then the file, then `--set`, then the flags.
 fn configuration(args: &Args) -> anyhow::Result<Config> {
     let file = settings_file(args)?;
-    let text = file.map(|path| {
-        std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings file {}", path.display()))
-    });
+    let own = [
+        set("rtsp.address", args.rtsp.as_ref()),
+        set("web.address", args.web.as_ref()),
+        set("live.max_latency_ms", args.max_latency_ms),
+    ];
     let mut sets = args.sets.clone();
-    let mut set = |key: &str, value: Option<String>| {
-        sets.extend(value.map(|value| format!("{key}={value}")));
-    };
-    set("rtsp.address", args.rtsp.clone());
-    set("web.address", args.web.clone());
-    set("live.max_latency_ms", args.max_latency_ms.map(|n| n.to_string()));
-    set("model.name", args.model.clone());
-    set("model.labels", args.labels.clone());
-    set("model.head", args.head.clone());
-    set("model.threads", args.threads.map(|n| n.to_string()));
-    set("model.provider", args.provider.clone());
-    set("explain.class", args.class.clone());
-    set("explain.method", args.method.clone());
-    set("analysis.fps", args.analysis_fps.map(|n| format!("{n:?}")));
+    sets.extend(own.into_iter().flatten());
+    sets.extend(args.analysis.settings());
     sets.extend(args.look.settings());
-    let config = Config::load(text.transpose()?.as_deref(), &sets);
-    let mut config = config.map_err(|e| match file {
-        Some(path) => anyhow!(e).context(path.display().to_string()),
-        None => anyhow!(e),
-    })?;
+    let mut config = settings::load(file, &[], &sets)?;
     if file.is_none() {
         config.stream = streams(args)?;
         config.check_live_ranges()?;

@@ -118,11 +118,34 @@ impl Config {
     /// [`Error`] for the first thing that is wrong: keys and kinds in the file,
     /// then in `sets`, then ranges.
     pub fn load(text: Option<&str>, sets: &[String]) -> Result<Self, Error> {
+        Self::load_over(&[], text, sets)
+    }
+
+    /// As [`load`](Self::load), with other `defaults` for some keys, in the form of `sets`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`load`](Self::load).
+    pub fn load_over(
+        defaults: &[String],
+        text: Option<&str>,
+        sets: &[String],
+    ) -> Result<Self, Error> {
         let known = known().map_err(|e| whole(&e))?;
         let mut table = match text {
             Some(text) => parse_file(text, &known)?,
             None => Table::new(),
         };
+        let is_given = |table: &Table, set: &str| {
+            let key = set.split('=').next().unwrap_or_default();
+            let (section, key) = key.split_once('.').unwrap_or_default();
+            table.get(section).is_some_and(|section| section.get(key).is_some())
+        };
+        for set in defaults {
+            if !is_given(&table, set) {
+                change(&mut table, set, &known)?;
+            }
+        }
         for set in sets {
             change(&mut table, set, &known)?;
         }
@@ -321,6 +344,19 @@ mod tests {
         let config = load(file, &["overlay.opacity=1", "overlay.opacity = 0.7"]).unwrap();
         assert_eq!((config.overlay.opacity, config.overlay.hud), (0.7, HudMode::Off));
         assert_eq!(config.output, OutputConfig::default());
+    }
+
+    #[test]
+    fn defaults_of_a_command_give_way_to_file_and_set() {
+        let defaults = ["analysis.fps=1.0", "model.threads=3"].map(str::to_owned);
+        let of = |text, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+            let config = Config::load_over(&defaults, text, &sets).unwrap();
+            (config.analysis.fps, config.model.threads)
+        };
+        assert_eq!(of(None, &[]), (1.0, 3));
+        assert_eq!(of(Some("[analysis]\nfps = 4.0\n"), &[]), (4.0, 3));
+        assert_eq!(of(Some("[analysis]\nfps = 4.0\n"), &["model.threads=2"]), (4.0, 2));
     }
 
     #[test]

@@ -127,6 +127,13 @@ pub(super) fn add_chain(bin: &gst::Pipeline, chain: &[&gst::Element]) -> Result<
     gst::Element::link_many(chain.iter().copied()).map_err(|e| Error::pipeline("linking", e))
 }
 
+/// An element that lets only `caps` through.
+pub(super) fn capsfilter(caps: &gst::Caps) -> Result<gst::Element, Error> {
+    let filter = make("capsfilter")?;
+    filter.set_property("caps", caps);
+    Ok(filter)
+}
+
 /// Software elements of a kind that take `caps`, best rank first.
 ///
 /// Hardware decoders are left out: the same recording must give the same
@@ -169,6 +176,16 @@ pub(super) fn video_decoder_for(caps: &gst::Caps) -> Option<gst::Element> {
 /// The audio decoder for an elementary stream.
 pub(super) fn audio_decoder_for(caps: &gst::Caps) -> Option<gst::Element> {
     best(gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_AUDIO, caps)
+}
+
+/// Running time of `pts` in the sample's segment, in nanoseconds; negative
+/// before the segment starts.
+pub(super) fn running_time(sample: &gst::Sample, pts: gst::ClockTime) -> Option<i64> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    match segment.to_running_time_full(pts)? {
+        gst::Signed::Positive(t) => i64::try_from(t.nseconds()).ok(),
+        gst::Signed::Negative(t) => i64::try_from(t.nseconds()).ok().map(|t| -t),
+    }
 }
 
 /// A short name of what caps describe: `video/x-h264`, `audio/mpeg 4`.

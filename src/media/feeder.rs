@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::elements::running_time;
 use super::gop::{Chooser, Fate, Pick, Unit, is_reference};
 use super::skim::Shared;
-use super::source::running_time;
 use crate::frame::Pts;
 
 /// A group is chosen from when it holds so much, even if it goes on.

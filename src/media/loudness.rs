@@ -14,9 +14,10 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::Error;
-use super::elements::{add_chain, audio_decoder_for, codec_name, make, packet_source, parser_for};
-use super::source::{capsfilter, running_time};
-use super::track::correct_caps;
+use super::elements::{
+    add_chain, audio_decoder_for, capsfilter, codec_name, make, packet_source, parser_for,
+};
+use super::intake::{Chain, Intake};
 use crate::clock::MediaClock;
 use crate::frame::Pts;
 use crate::sync_cell::Locked;
@@ -37,9 +38,7 @@ pub(super) type Listener = Arc<dyn Fn(Vec<Level>) -> bool + Send + Sync>;
 /// A sound track on its way to numbers.
 #[derive(Debug)]
 pub(super) struct Loudness {
-    /// The clock's number for the track.
-    lane: usize,
-    chain: Locked<Option<Chain>>,
+    intake: Intake,
     state: Arc<State>,
 }
 
@@ -54,18 +53,6 @@ impl std::fmt::Debug for State {
     }
 }
 
-#[derive(Debug)]
-struct Chain {
-    pipeline: gst::Pipeline,
-    input: gst_app::AppSrc,
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
 impl State {
     fn fail(&self, why: &str) {
         self.fault.lock().get_or_insert_with(|| why.trim_end_matches('.').to_owned());
@@ -74,9 +61,10 @@ impl State {
 }
 
 impl Loudness {
+    /// Hears the track that the clock knows by `lane`.
     pub(super) fn new(lane: usize, listener: Listener) -> Self {
         let state = State { listener: Locked::new(Some(listener)), fault: Locked::default() };
-        Self { lane, chain: Locked::default(), state: Arc::new(state) }
+        Self { intake: Intake::new(lane), state: Arc::new(state) }
     }
 
     /// Why it can no longer be heard, if so.
@@ -90,54 +78,25 @@ impl Loudness {
         if self.state.listener.lock().is_none() {
             return;
         }
-        let mut buffer = packet.copy();
-        let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
-        let raw = packet.pts().and_then(|pts| running_time(sample, pts));
-        let pts = match raw.map(|raw| clock.lock().map(self.lane, raw, length)) {
-            // Before the start of the stream.
-            Some(None) => return,
-            Some(Some(pts)) => Some(gst::ClockTime::from_nseconds(pts.0)),
-            None => None,
-        };
-        let meta = buffer.make_mut();
-        meta.set_dts(None);
-        meta.set_pts(pts);
-        let input = {
-            let mut chain = self.chain.lock();
-            if chain.is_none() {
-                let caps = sample.caps_owned().unwrap_or_else(gst::Caps::new_empty);
-                match build(&self.state, &correct_caps(caps, packet)) {
-                    Ok(built) => *chain = Some(built),
-                    Err(error) => return self.state.fail(&error.to_string()),
-                }
-            }
-            chain.as_ref().map(|c| c.input.clone())
-        };
-        if let Some(input) = input {
-            // A refused packet means the chain has failed; its bus says why.
-            let _ = input.push_buffer(buffer);
+        // Nothing is heard of what lies before the start of the stream.
+        let Some(buffer) = self.intake.timed(sample, packet, clock) else { return };
+        let build = |caps: &gst::Caps| build(&self.state, caps);
+        if let Err(error) = self.intake.push(sample, buffer, build) {
+            self.state.fail(&error.to_string());
         }
     }
 
     /// Marks the end of the track.
     pub(super) fn end(&self) {
-        match &*self.chain.lock() {
-            Some(chain) => {
-                let _ = chain.input.end_of_stream();
-            }
-            None => {
-                self.state.listener.take();
-            }
+        if !self.intake.end() {
+            self.state.listener.take();
         }
     }
 
     /// Ends at once; a packet that waits is let go.
     pub(super) fn stop(&self) {
         self.state.listener.take();
-        let pipeline = self.chain.lock().as_ref().map(|c| c.pipeline.clone());
-        if let Some(pipeline) = pipeline {
-            let _ = pipeline.set_state(gst::State::Null);
-        }
+        self.intake.stop();
     }
 }
 
@@ -172,16 +131,7 @@ fn build(state: &Arc<State>, caps: &gst::Caps) -> Result<Chain, Error> {
             .build(),
     );
     let on_error = Arc::clone(state);
-    pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
-        if let gst::MessageView::Error(e) = message.view() {
-            on_error.fail(&e.error().to_string());
-        }
-        gst::BusSyncReply::Drop
-    });
-    pipeline
-        .set_state(gst::State::Playing)
-        .map_err(|e| Error::pipeline("starting the sound track", e))?;
-    Ok(Chain { pipeline, input })
+    Chain::start(pipeline, input, move |why| on_error.fail(why))
 }
 
 fn levels_of(sample: &gst::Sample) -> Option<Vec<Level>> {

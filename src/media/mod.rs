@@ -9,6 +9,7 @@ mod feeder;
 mod frame;
 mod gop;
 mod hearing;
+mod intake;
 mod kind;
 mod live;
 mod loudness;
@@ -18,6 +19,7 @@ mod source;
 mod tags;
 mod track;
 mod ts_times;
+mod upright;
 
 use std::path::PathBuf;
 use std::time::Duration;

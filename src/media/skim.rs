@@ -20,17 +20,19 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::elements::{
-    add_chain, codec_name, demuxer_for, make, packet_source, parser_for, video_decoder_for,
+    add_chain, capsfilter, codec_name, demuxer_for, make, packet_source, parser_for,
+    video_decoder_for,
 };
 use super::feeder::Feeder;
 use super::gop::Pick;
 use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::loudness::{Loudness, SOUND_LANE};
-use super::source::{NO_FRAME, capsfilter, link, progressive_i420, sink_silently, start};
+use super::source::{NO_FRAME, link, sink_silently, start};
 use super::ts_times::TsTimes;
+use super::upright::{Upright, fix, info_of, picture_sink};
 use super::{Error, Frame};
 use crate::clock::MediaClock;
-use crate::frame::{Pts, Size};
+use crate::frame::Pts;
 use crate::sync_cell::Locked;
 use crate::timeline::cues::Level;
 
@@ -415,36 +417,15 @@ fn decoding(caps: &gst::Caps, shared: &Arc<Shared>) -> Result<gst_app::AppSrc, E
     let input = packet_source(caps, CHOSEN_BYTES);
     let decoder =
         video_decoder_for(caps).ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
-    let convert = make("videoconvert")?;
-    let i420 = capsfilter(
-        &gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build(),
-    )?;
-    let deinterlace = make("deinterlace")?;
-    deinterlace.set_property_from_str("fields", "top");
     // Looks at no other picture: here the one before may be seconds away.
-    deinterlace.set_property_from_str("method", "linear");
-    let flip = make("videoflip")?;
-    flip.set_property_from_str("video-direction", "auto");
-    let scale = make("videoscale")?;
-    let convert_again = make("videoconvert")?;
-    let fixed = capsfilter(&progressive_i420().build())?;
-    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
-    sink.set_property("enable-last-sample", false);
-    sink.set_callbacks(frame_callbacks(shared, &fixed));
+    let upright = Upright::new("linear", None)?;
+    let sink = picture_sink(false);
+    sink.set_callbacks(frame_callbacks(shared, &upright.fixed));
     let (source, sink) = (input.clone().upcast(), sink.upcast());
     let pipeline = gst::Pipeline::new();
-    let chain = [
-        &source,
-        &decoder,
-        &convert,
-        &i420,
-        &deinterlace,
-        &flip,
-        &scale,
-        &convert_again,
-        &fixed,
-        &sink,
-    ];
+    let mut chain = vec![&source, &decoder];
+    chain.extend(&upright.chain);
+    chain.push(&sink);
     add_chain(&pipeline, &chain)?;
     let weak = Arc::downgrade(shared);
     pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
@@ -463,25 +444,14 @@ fn decoding(caps: &gst::Caps, shared: &Arc<Shared>) -> Result<gst_app::AppSrc, E
 fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSinkCallbacks {
     let (on_frame, on_eos) = (Arc::downgrade(shared), Arc::downgrade(shared));
     let fixed = fixed.downgrade();
-    let mut first: Option<Size> = None;
+    let mut is_fixed = false;
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             let shared = on_frame.upgrade().ok_or(gst::FlowError::Eos)?;
-            let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
-            let info =
-                gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
-            if first.is_none() {
-                if let Some(filter) = fixed.upgrade() {
-                    let caps = progressive_i420()
-                        .width(i32::try_from(info.width()).unwrap_or(i32::MAX))
-                        .height(i32::try_from(info.height()).unwrap_or(i32::MAX))
-                        .pixel_aspect_ratio(info.par())
-                        .field("colorimetry", info.colorimetry().to_string())
-                        .build();
-                    filter.set_property("caps", caps);
-                }
-                first = Some(Size::new(info.width() as usize, info.height() as usize));
+            let info = info_of(&sample)?;
+            if !std::mem::replace(&mut is_fixed, true) {
+                fix(&fixed, &info);
             }
             let sender = shared.frames.lock().clone().ok_or(gst::FlowError::Eos)?;
             if let Some(frame) = to_frame(&sample, info, &shared) {

@@ -19,11 +19,14 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::elements::{add_chain, codec_name, demuxer_for, make, parser_for, video_decoder_for};
+use super::elements::{
+    add_chain, codec_name, demuxer_for, make, parser_for, running_time, video_decoder_for,
+};
 use super::hearing::Hearing;
 use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::track::Track;
 use super::ts_times::TsTimes;
+use super::upright::{Upright, fix, info_of, picture_sink};
 use super::{Container, Error, Frame, Tags, patience, tags};
 use crate::clock::MediaClock;
 use crate::frame::Size;
@@ -429,56 +432,23 @@ fn add_video_branch(
     });
     let decoder =
         video_decoder_for(caps).ok_or_else(|| Error::NoDecoder { codec: codec_name(caps) })?;
-    let convert = make("videoconvert")?;
-    let i420 = capsfilter(
-        &gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build(),
-    )?;
-    let deinterlace = make("deinterlace")?;
-    deinterlace.set_property_from_str("fields", "top");
     // Motion-adaptive, and unlike `yadif` of GStreamer 1.22 it keeps every frame's time.
-    deinterlace.set_property_from_str("method", "greedyh");
-    let flip = make("videoflip")?;
-    flip.set_property_from_str("video-direction", "auto");
-    let scale = make("videoscale")?;
-    watch_size(&scale, shared);
-    let convert_again = make("videoconvert")?;
-    let fixed = capsfilter(&progressive_i420().build())?;
-    let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(1).build();
-    sink.set_property("enable-last-sample", false);
-    sink.set_callbacks(frame_callbacks(shared, &fixed));
+    let upright = Upright::new("greedyh", None)?;
+    watch_size(&upright.scale, shared);
+    let sink = picture_sink(false);
+    sink.set_callbacks(frame_callbacks(shared, &upright.fixed));
     let sink = sink.upcast::<gst::Element>();
 
     let mut chain = vec![&queue];
     let parser = parser_for(caps);
     chain.extend(&parser);
-    chain.extend([
-        &decoder,
-        &convert,
-        &i420,
-        &deinterlace,
-        &flip,
-        &scale,
-        &convert_again,
-        &fixed,
-        &sink,
-    ]);
+    chain.push(&decoder);
+    chain.extend(&upright.chain);
+    chain.push(&sink);
     add_chain(pipeline, &chain)?;
     chain.reverse();
     start(&chain)?;
     link(pad, &queue)
-}
-
-pub(super) fn capsfilter(caps: &gst::Caps) -> Result<gst::Element, Error> {
-    let filter = make("capsfilter")?;
-    filter.set_property("caps", caps);
-    Ok(filter)
-}
-
-/// Interlaced pictures that slipped past the deinterlacer must not get on.
-pub(super) fn progressive_i420() -> gst_video::VideoCapsBuilder<gst::caps::NoFeature> {
-    gst_video::VideoCapsBuilder::new()
-        .format(gst_video::VideoFormat::I420)
-        .field("interlace-mode", "progressive")
 }
 
 /// Notes when the decoded size changes mid-stream.
@@ -512,19 +482,9 @@ fn frame_callbacks(shared: &Arc<Shared>, fixed: &gst::Element) -> gst_app::AppSi
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
-            let info =
-                gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
+            let info = info_of(&sample)?;
             if first.is_none() {
-                if let Some(filter) = fixed.upgrade() {
-                    let caps = progressive_i420()
-                        .width(i32::try_from(info.width()).unwrap_or(i32::MAX))
-                        .height(i32::try_from(info.height()).unwrap_or(i32::MAX))
-                        .pixel_aspect_ratio(info.par())
-                        .field("colorimetry", info.colorimetry().to_string())
-                        .build();
-                    filter.set_property("caps", caps);
-                }
+                fix(&fixed, &info);
                 let size = Size::new(info.width() as usize, info.height() as usize);
                 let _ = on_frame.picture_size.set(size);
                 first = Some(info.clone());
@@ -560,14 +520,4 @@ fn to_frame(sample: &gst::Sample, info: gst_video::VideoInfo, shared: &Shared) -
     }
     shared.last_pts.store(pts.0, Relaxed);
     Some(Frame { pts, duration, buffer, info })
-}
-
-/// Running time of `pts` in the sample's segment, in nanoseconds; negative
-/// before the segment starts.
-pub(super) fn running_time(sample: &gst::Sample, pts: gst::ClockTime) -> Option<i64> {
-    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    match segment.to_running_time_full(pts)? {
-        gst::Signed::Positive(t) => i64::try_from(t.nseconds()).ok(),
-        gst::Signed::Negative(t) => i64::try_from(t.nseconds()).ok().map(|t| -t),
-    }
 }

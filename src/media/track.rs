@@ -15,7 +15,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::elements::{add_chain, audio_decoder_for, codec_name, make, packet_source, parser_for};
-use super::source::running_time;
+use super::intake::{Chain, Intake};
 use super::{Container, Error, tags};
 use crate::clock::MediaClock;
 use crate::sync_cell::Locked;
@@ -46,7 +46,7 @@ pub enum TrackFate {
 /// One track on its way from the demultiplexer to the multiplexer.
 #[derive(Debug)]
 pub struct Track {
-    lane: usize,
+    intake: Intake,
     /// What it is, for people: `AAC (eng)`.
     pub name: String,
     /// True for sound.
@@ -54,7 +54,6 @@ pub struct Track {
     container: Container,
     /// Its language and title.
     pub(super) tags: Arc<Locked<gst::TagList>>,
-    chain: Locked<Option<Chain>>,
     ended: Locked<bool>,
     ready: Receiver<gst::Sample>,
     first: Locked<Option<gst::Sample>>,
@@ -79,18 +78,6 @@ impl State {
     }
 }
 
-#[derive(Debug)]
-struct Chain {
-    pipeline: gst::Pipeline,
-    input: gst_app::AppSrc,
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
 impl Track {
     /// Decides whether a track can be copied or must be converted.
     ///
@@ -110,12 +97,11 @@ impl Track {
         }
         let (sender, receiver) = bounded(READY_PACKETS);
         Ok(Self {
-            lane,
+            intake: Intake::new(lane),
             name,
             is_audio,
             container,
             tags: tags::empty(),
-            chain: Locked::default(),
             ended: Locked::new(false),
             ready: receiver,
             first: Locked::default(),
@@ -127,67 +113,41 @@ impl Track {
     /// [`Track::fate`] and the rest of the track is discarded.
     pub(super) fn push(&self, sample: &gst::Sample, clock: &Locked<MediaClock>) {
         let Some(packet) = sample.buffer() else { return };
-        let mut buffer = packet.copy();
-        {
-            let length = packet.duration().map_or(0, gst::ClockTime::nseconds);
-            let raw = packet.pts().and_then(|pts| running_time(sample, pts));
-            let pts = raw.map(|raw| clock.lock().map(self.lane, raw, length));
-            let meta = buffer.make_mut();
-            meta.set_dts(None);
-            match pts {
-                Some(Some(pts)) => meta.set_pts(gst::ClockTime::from_nseconds(pts.0)),
-                Some(None) => return self.state.early.store(true, Relaxed),
-                None => meta.set_pts(None),
-            }
-        }
+        let Some(buffer) = self.intake.timed(sample, packet, clock) else {
+            return self.state.early.store(true, Relaxed);
+        };
         if self.state.fault.lock().is_some() || *self.ended.lock() {
             return;
         }
-        let mut chain = self.chain.lock();
-        if chain.is_none() {
-            let caps = sample.caps_owned().unwrap_or_else(gst::Caps::new_empty);
-            match self.build(correct_caps(caps, packet)) {
-                Ok(built) => *chain = Some(built),
-                Err(error) => return self.state.fail(&error.to_string()),
-            }
-        }
-        let input = chain.as_ref().map(|c| c.input.clone());
-        drop(chain);
-        if let Some(input) = input {
-            // A refused packet means the chain has failed; its bus says why.
-            let _ = input.push_buffer(buffer);
+        if let Err(error) = self.intake.push(sample, buffer, |caps| self.build(caps)) {
+            self.state.fail(&error.to_string());
         }
     }
 
     /// Marks the end of the track.
     pub(super) fn end(&self) {
         *self.ended.lock() = true;
-        match &*self.chain.lock() {
-            Some(chain) => {
-                let _ = chain.input.end_of_stream();
-            }
-            None => {
-                self.state.sender.take();
-            }
+        if !self.intake.end() {
+            self.state.sender.take();
         }
     }
 
-    fn build(&self, caps: gst::Caps) -> Result<Chain, Error> {
-        let carriage = carriage(&caps, self.container);
+    fn build(&self, caps: &gst::Caps) -> Result<Chain, Error> {
+        let carriage = carriage(caps, self.container);
         let wanted = match carriage {
-            Carriage::Copy => self.container.sink_caps().intersect(&essence(&caps)),
+            Carriage::Copy => self.container.sink_caps().intersect(&essence(caps)),
             Carriage::Convert => self.container.sink_caps().intersect(&aac()),
         };
-        let input = packet_source(&caps, WAITING_BYTES);
+        let input = packet_source(caps, WAITING_BYTES);
         let output = gst_app::AppSink::builder().caps(&wanted).sync(false).async_(false).build();
         let pipeline = gst::Pipeline::new();
         let mut chain: Vec<gst::Element> = vec![input.clone().upcast()];
-        chain.extend(parser_for(&caps));
+        chain.extend(parser_for(caps));
         if carriage == Carriage::Convert {
             self.state.converted.store(true, Relaxed);
             if caps.structure(0).is_none_or(|s| s.name() != "audio/x-raw") {
-                let codec = codec_name(&caps);
-                chain.push(audio_decoder_for(&caps).ok_or(Error::NoDecoder { codec })?);
+                let codec = codec_name(caps);
+                chain.push(audio_decoder_for(caps).ok_or(Error::NoDecoder { codec })?);
             }
             let encoder = make("avenc_aac")?;
             encoder.set_property("bitrate", AAC_BITS);
@@ -218,16 +178,7 @@ impl Track {
                 .build(),
         );
         let on_error = Arc::clone(&self.state);
-        pipeline.bus().ok_or(Error::Map)?.set_sync_handler(move |_, message| {
-            if let gst::MessageView::Error(e) = message.view() {
-                on_error.fail(&e.error().to_string());
-            }
-            gst::BusSyncReply::Drop
-        });
-        pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|e| Error::pipeline("starting a track", e))?;
-        Ok(Chain { pipeline, input })
+        Chain::start(pipeline, input, move |why| on_error.fail(why))
     }
 
     /// Waits for the first packet that is ready for the multiplexer, the end of

@@ -1,6 +1,8 @@
 //! Clients of a mount come, freeze and go, and the stream does not notice.
 //! `benches/joins.py` does the same with hundreds.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -110,4 +112,22 @@ fn clients_of_a_mount_that_ends_are_sent_away_and_nothing_of_it_is_left_running(
     let log = server.last_words("-TERM");
     drop(stays);
     assert!(!log.contains("CRITICAL"), "{log}");
+}
+
+#[test]
+fn a_client_that_only_asks_is_sent_away_and_one_that_plays_is_not() {
+    let server = Server::start(["test:smpte,320x180,25"], &["--name", "cam", "--hud", "off"]);
+    server.wait_for("cam", "running");
+    let mut plays = Client::join(&server.rtsp[0]);
+    let address = server.rtsp[0].trim_start_matches("rtsp://");
+    let mut asks = TcpStream::connect(address.split('/').next().unwrap()).unwrap();
+    let question = format!("DESCRIBE {} RTSP/1.0\r\nCSeq: 1\r\n\r\n", server.rtsp[0]);
+    asks.write_all(question.as_bytes()).unwrap();
+    asks.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    let mut said = Vec::new();
+    asks.read_to_end(&mut said).unwrap();
+    assert!(text(&said).starts_with("RTSP/1.0 200 OK"), "{}", text(&said));
+    assert!(plays.0.try_wait().unwrap().is_none(), "a client that plays was sent away");
+    let metrics = text(&server.ask("GET", "/metrics", "").1);
+    assert!(metrics.contains("heatcast_rtsp_clients{stream=\"cam\"} 1\n"), "{metrics}");
 }

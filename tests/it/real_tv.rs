@@ -53,7 +53,7 @@ fn footage() -> Option<Footage> {
             groups.entry(key).or_default().push(dataset.join(path));
         }
     }
-    let needed = SHOWN.iter().map(|(name, ..)| *name).chain([PARODY]);
+    let needed = SHOWN.iter().map(|(name, _)| *name).chain([PARODY]);
     for name in needed {
         if !clips.join(name).exists() {
             eprintln!("skipped: {name} is not in {}", clips.display());
@@ -63,15 +63,15 @@ fn footage() -> Option<Footage> {
     Some(Footage { clips, groups })
 }
 
-/// Name, seconds, sound.
-type Clip = (&'static str, u32, bool);
+/// Name and seconds.
+type Clip = (&'static str, u32);
 
 const PARODY: &str = "ad_ai_parody_starbucks.mp4";
-/// Programme of the recording that is scanned: name, seconds, sound.
+/// Programme of the recording that is scanned.
 const SHOWN: [Clip; 3] = [
-    ("sport_soccer_laliga_h264_720p30_aac.mp4", 24, true),
-    ("tv_talkshow_channel1ru_h264_576p25_aac.ts", 12, true),
-    ("sport_tennis_supertennis_h264_1080p30_aac.mp4", 10, true),
+    ("sport_soccer_laliga_h264_720p30_aac.mp4", 24),
+    ("tv_talkshow_channel1ru_h264_576p25_aac.ts", 12),
+    ("sport_tennis_supertennis_h264_1080p30_aac.mp4", 10),
 ];
 
 /// A recording with its true breaks.
@@ -86,10 +86,16 @@ impl Evening {
         f64::from(self.parts.iter().map(Part::frames).sum::<u32>()) / f64::from(FPS)
     }
 
-    fn clip(&mut self, clips: &Path, (name, seconds, sound): Clip, from_s: f64) {
+    fn clip(&mut self, clips: &Path, (name, seconds): Clip, from_s: f64) {
         let file = clips.join(name);
         let options = "-stream_loop -1".to_owned();
-        self.parts.push(Part::Footage { file, options, from_s, frames: seconds * FPS, sound });
+        self.parts.push(Part::Footage {
+            file,
+            options,
+            from_s,
+            frames: seconds * FPS,
+            sound: true,
+        });
     }
 
     fn black(&mut self, frames: u32) {
@@ -98,6 +104,7 @@ impl Evening {
 
     /// The pictures of a spot or programme one after the other, again and again.
     fn spot(&mut self, dir: &Dir, name: &str, pictures: &[PathBuf], seconds: u32) {
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         let file = dir.path(&format!("{name}.mjpeg"));
         let count = (seconds * FPS / SHOT + 2) as usize;
         let shown = pictures.iter().cycle().take(count);
@@ -117,8 +124,7 @@ impl Evening {
         let spots = footage.of("commercial", split);
         for n in which {
             let (group, pictures) = spots[n % spots.len()];
-            let name = group.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-            self.spot(dir, &format!("{split}-{name}"), pictures, 10 + 5 * (*n as u32 % 2));
+            self.spot(dir, &format!("{split}-{group}"), pictures, 10 + 5 * (*n as u32 % 2));
             if dark {
                 self.black(6);
             }
@@ -150,10 +156,10 @@ fn evening(dir: &Dir, footage: &Footage) -> Evening {
         if dark {
             evening.black(12);
         }
-        evening.clip(&footage.clips, (PARODY, 8, true), 0.0);
+        evening.clip(&footage.clips, (PARODY, 8), 0.0);
         let which: Vec<usize> = (0..4).map(|i| 4 * n + i).collect();
         evening.spots(dir, footage, "val", &which, dark);
-        evening.clip(&footage.clips, (PARODY, 4, true), 0.0);
+        evening.clip(&footage.clips, (PARODY, 4), 0.0);
         evening.breaks.push((start, evening.at() + if dark { 0.24 } else { 0.0 }));
         if dark {
             evening.black(12);
@@ -171,9 +177,8 @@ fn other_evening(dir: &Dir, footage: &Footage) -> Evening {
     let programmes = footage.of("show", "train");
     for (n, some) in programmes.chunks(programmes.len().div_ceil(5)).enumerate() {
         for (group, pictures) in some {
-            let name = group.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
             let seconds = (pictures.len() as u32 * SHOT / FPS).min(12);
-            evening.spot(dir, &format!("show-{name}"), pictures, seconds.max(1));
+            evening.spot(dir, &format!("show-{group}"), pictures, seconds.max(1));
         }
         if n == 4 {
             break;

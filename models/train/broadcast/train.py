@@ -2,20 +2,24 @@
 """Trains models/broadcast on the labelled pictures of a data set.
 
 Steps: run the lower part of the network on views of every picture; tune the
-upper part on two thirds of the groups, for the heads that gain from it; for each
-head try a few strengths of regularisation on the third that is held out (for
-`content`, whose labels do not tune the network, by cross-validation over groups
-and over whole sources); fit the chosen one to all pictures; set bias and
-temperature by the held-out logits; write model.onnx and model.toml. The figures
-go to figures.json in the cache folder, for the model card.
+upper part four times, for the heads that gain from it: without each third of the
+groups in turn, to measure, and with all, to ship. For each head try a few
+strengths of regularisation: every picture is judged by the network that was tuned
+without its third and a layer that has not seen its group either (for `content`,
+whose labels do not tune the network, also without its whole source). Fit the best
+one to all pictures on the network that is shipped; set bias and temperature by the
+held-out logits; write model.onnx and model.toml. The figures go to figures.json in
+the cache folder, for the model card.
 
-usage: train.py DATASET [MORE ...] [--out FOLDER] [--cache FOLDER] [--jobs N]
+usage: train.py DATASET [MORE ...] [--out FOLDER] [--cache FOLDER] [--jobs N] [--share X]
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import pathlib
 import time
 
@@ -33,7 +37,7 @@ from dataset import Dataset
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = HERE.parents[1]
 TRUNK = MODELS / "imagenet" / "model.onnx"
-VERSION = "2"
+VERSION = "3"
 
 BAR_VIEWS = ["letterbox", "pillarbox"]
 TRAINING_VIEWS = ["plain", "random0", "random1", "random2", "random3", *BAR_VIEWS]
@@ -41,7 +45,7 @@ OTHER_VIEWS = ["square", "jpeg30", "logo"]  # not trained on
 EVERY = 5  # they are made of every fifth picture
 CHECKED_VIEWS = [*BAR_VIEWS, *OTHER_VIEWS]
 CALIBRATION_PICTURES = 400  # a head, for explain_scale
-THIRDS = 3  # one of them, by group, does not tune the network: it measures and calibrates
+THIRDS = 3  # of the groups; each is held out of one tuning
 TUNED_SHARE = 0.5  # of the weights; the rest are the published ones
 
 
@@ -54,7 +58,7 @@ class Recipe:
     source_power: float
     units: tuple = ("group",)  # what is held out together
     rebias: bool = False  # move the bias to where held-out sources say
-    folds: int = 0  # of cross-validation, for heads that do not tune the network
+    folds: int = 0  # of cross-validation; 0: the thirds that are held out of the tuning
     bars: float = 1  # what a view with bars counts beside another view
 
 
@@ -107,21 +111,15 @@ def fit(x, labels, recipe, strength, rows):
     )
 
 
-@dataclasses.dataclass
-class Plan:
-    """How a head is measured: which rows are held out in turn."""
-
-    fold: np.ndarray  # of each row
-    held: tuple  # the folds that are held out; rows of the others are always trained on
-
-
-def held_out(x, plan, labels, recipe, strength):
-    """Logits of the held-out rows from a layer that has not seen them, by view; NaN for the others."""
-    logits = {name: np.full((len(plan.fold), len(labels.names)), np.nan) for name in ["plain", *CHECKED_VIEWS]}
-    for k in plan.held:
-        weight = fit(x, labels, recipe, strength, np.flatnonzero(plan.fold != k))
+def held_out(networks, third, fold, labels, recipe, strength):
+    """Logits of every row by view: from the network that was tuned without its
+    third, and a layer that was fitted without its fold."""
+    logits = {name: np.full((len(fold), len(labels.names)), np.nan) for name in ["plain", *CHECKED_VIEWS]}
+    for k, f in np.unique(np.stack([third, fold]), axis=1).T:
+        x, rows = networks[k], np.flatnonzero((third == k) & (fold == f))
+        weight = fit(x, labels, recipe, strength, np.flatnonzero(fold != f))
         for name, table in logits.items():
-            table[plan.fold == k] = x.views[name][labels.picture[plan.fold == k]] @ weight.T
+            table[rows] = x.views[name][labels.picture[rows]] @ weight.T
     return logits
 
 
@@ -148,32 +146,72 @@ def merit(labels, logits, weight):
     return -loss(labels, logits, weight)
 
 
-def train_head(name, x, plans, labels, recipe):
-    """The final layer on `x`, with what `plans` (unit -> Plan) say of it."""
-    everything = np.arange(len(labels.label))
+def each_source(labels, predicted):
+    """Source, for two classes also the class -> pictures, share of them named rightly."""
+    two = len(labels.names) == 2
+    parts = [f"{labels.names[c]}: {s}" if two else s for c, s in zip(labels.label, labels.source)]
+    names, part = np.unique(parts, return_inverse=True)
+    right = labels.label == predicted
+    return {name: (int((part == i).sum()), float(right[part == i].mean())) for i, name in enumerate(names)}
+
+
+def measured(labels, third, told):
+    """The figures for the model card, by unit -> view -> held-out logits."""
+    found, val = {}, labels.split == "val"
+    for unit, table in told.items():
+        plain = table["plain"]
+        predicted = plain.argmax(1)
+        found[f"by {unit}"] = heads.measures(labels.label, plain, getattr(labels, unit))
+        found[f"by {unit}, bars"] = {v: heads.balanced_accuracy(labels.label, table[v].argmax(1)) for v in BAR_VIEWS}
+        found[f"by {unit}, each third"] = [
+            heads.balanced_accuracy(labels.label[third == k], predicted[third == k]) for k in range(THIRDS)
+        ]
+        if len(np.unique(labels.label[val])) == len(labels.names):
+            found[f"by {unit}, val rows"] = heads.measures(labels.label[val], plain[val], labels.group[val])
+        found[f"by {unit}, each source"] = each_source(labels, predicted)
+        found[f"by {unit}, recall"] = {
+            n: float((predicted == c)[labels.label == c].mean()) for c, n in enumerate(labels.names)
+        }
+    return found
+
+
+def train_head(name, shipped, networks, third, labels, recipe):
+    """The final layer on the network `shipped`, by what held-out rows say of the
+    recipe with the `networks` that were tuned without a third each."""
+    folds = {
+        unit: heads.folds(getattr(labels, unit), labels.label, recipe.folds, 0) if recipe.folds else third
+        for unit in recipe.units
+    }
     even = heads.row_weights(labels.label, labels.group, labels.source, 1, 1)  # classes count alike
-    known = {unit: np.isin(plan.fold, plan.held) for unit, plan in plans.items()}
     tried = {}
     for strength in recipe.strengths:
-        logits = {unit: held_out(x, plan, labels, recipe, strength) for unit, plan in plans.items()}
-        score = float(
-            np.mean([merit(labels.label[known[u]], t["plain"][known[u]], even[known[u]]) for u, t in logits.items()])
-        )
+        logits = {unit: held_out(networks, third, fold, labels, recipe, strength) for unit, fold in folds.items()}
+        score = float(np.mean([merit(labels.label, table["plain"], even) for table in logits.values()]))
         tried[strength] = (score, logits)
         print(f"  {name}: strength {strength}: merit {score:.4f}", flush=True)
     strength = max(tried, key=lambda s: tried[s][0])
     logits = tried[strength][1]
-    weight = fit(x, labels, recipe, strength, everything)
 
-    pooled = np.concatenate([table["plain"][known[u]] for u, table in logits.items()])
-    pooled_labels = np.concatenate([labels.label[known[u]] for u in logits])
-    pooled_weight = np.concatenate([even[known[u]] for u in logits])
-    bias = np.zeros(len(labels.names))
-    if recipe.rebias:
-        bias[0] = best_shift(pooled_labels, pooled, pooled_weight)
-        pooled = pooled + bias
-        logits = {unit: {v: t + bias for v, t in table.items()} for unit, table in logits.items()}
-    temperature = heads.temperature(pooled_labels, pooled, pooled_weight)
+    def calibration(rows):
+        """Bias and temperature by what is said of `rows` when they are held out."""
+        plain = np.concatenate([table["plain"][rows] for table in logits.values()])
+        label, count = (np.tile(column[rows], len(logits)) for column in (labels.label, even))
+        bias = np.zeros(len(labels.names))
+        if recipe.rebias:
+            bias[0] = best_shift(label, plain, count)
+        return bias, heads.temperature(label, plain + bias, count)
+
+    everything = np.arange(len(labels.label))
+    weight = fit(shipped, labels, recipe, strength, everything)
+    bias, temperature = calibration(everything)
+    # What is reported of a third is calibrated by the others.
+    told = {unit: {view: np.empty_like(t) for view, t in table.items()} for unit, table in logits.items()}
+    for k in range(THIRDS):
+        rows = third == k
+        shift, t = calibration(np.flatnonzero(~rows))
+        for unit, table in logits.items():
+            for view in table:
+                told[unit][view][rows] = (table[view][rows] + shift) / t
 
     found = {
         "strength": strength,
@@ -182,25 +220,7 @@ def train_head(name, x, plans, labels, recipe):
         "temperature": temperature,
         "pictures": len(labels.label),
     }
-    for unit, table in logits.items():
-        rows = np.flatnonzero(known[unit])
-        label, plain = labels.label[rows], table["plain"][rows] / temperature
-        found[f"by {unit}, pictures"] = len(rows)
-        found[f"by {unit}"] = heads.measures(label, plain, getattr(labels, unit)[rows])
-        found[f"by {unit}, bars"] = {v: heads.balanced_accuracy(label, table[v][rows].argmax(1)) for v in BAR_VIEWS}
-        val = labels.split[rows] == "val"
-        if len(np.unique(label[val])) == len(labels.names):
-            found[f"by {unit}, val rows"] = heads.measures(label[val], plain[val], labels.group[rows][val])
-        found[f"by {unit}, each source"] = {
-            f"{labels.names[c]}: {source}": (int(some.sum()), float((plain[some].argmax(1) == c).mean()))
-            for source in np.unique(labels.source)
-            for c in range(len(labels.names))
-            if (some := (labels.source[rows] == source) & (label == c)).sum() >= 8 and len(labels.names) == 2
-        }
-    rows = np.flatnonzero(known[recipe.units[0]])
-    predicted = logits[recipe.units[0]]["plain"][rows].argmax(1)
-    found["recall"] = {n: float((predicted[labels.label[rows] == c] == c).mean()) for c, n in enumerate(labels.names)}
-    return weight, bias, temperature, found, logits
+    return weight, bias, temperature, found | measured(labels, third, told), told
 
 
 def shared_folds(labels, count, seed=0):
@@ -212,10 +232,10 @@ def shared_folds(labels, count, seed=0):
     return dict(zip(labels, np.split(fold, np.cumsum([len(mine.label) for mine in labels.values()])[:-1])))
 
 
-def tuned(labels, rows, files, plain, file):
+def tuned(labels, rows, files, plain, name, file):
     """Weights by name, kept in `file`."""
     if not file.is_file():
-        found = tune.tune(TRUNK, labels, rows, files, plain)
+        found = tune.tune(TRUNK, labels, rows, files, plain, name)
         part = file.with_suffix(".part")
         with part.open("wb") as out:
             np.savez(out, **found)
@@ -224,14 +244,37 @@ def tuned(labels, rows, files, plain, file):
         return dict(found)
 
 
-def embedded(model, tables, others, count, jobs):
-    """Embeddings of all views by an upper part; of OTHER_VIEWS only every few pictures, NaN for the rest."""
-    found = embed.embeddings(model.SerializeToString(), {**tables, **others}, jobs)
-    for name in others:
-        some = found[name]
-        found[name] = np.full((count, some.shape[1]), np.nan, np.float16)
-        found[name][::EVERY] = some
-    return found
+def tunings(labels, thirds, files, plain, cache, jobs):
+    """Weights that all groups have tuned, and those that each third has not, from
+    `jobs` processes."""
+    recipe = b"".join(pathlib.Path(part.__file__).read_bytes() for part in (tune, trunk, heads))
+    key = hashlib.sha256(recipe + "".join(pathlib.Path(f).name for f in files.values()).encode()).hexdigest()[:12]
+    with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = []
+        for name, left_out in (("all", -1), *((f"without-{k}", k) for k in range(THIRDS))):
+            rows = {head: np.flatnonzero(third != left_out) for head, third in thirds.items()}
+            found.append(pool.submit(tuned, labels, rows, files, plain, name, cache / f"{key}-{name}.npz"))
+        everything, *without = (one.result() for one in found)
+    return everything, without
+
+
+def embedded(model, tables, others, count, cache, jobs):
+    """Embeddings of all views by an upper part, kept on disk; of OTHER_VIEWS only
+    every few pictures, NaN for the rest."""
+    model, names = model.SerializeToString(), "".join(pathlib.Path(t.filename).name for t in tables.values())
+    file = cache / f"{hashlib.sha256(model + names.encode()).hexdigest()[:12]}-embeddings.npz"
+    if not file.is_file():
+        found = embed.embeddings(model, {**tables, **others}, jobs)
+        for name in others:
+            some = found[name]
+            found[name] = np.full((count, some.shape[1]), np.nan, np.float16)
+            found[name][::EVERY] = some
+        part = file.with_suffix(".part")
+        with part.open("wb") as out:
+            np.savez(out, **found)
+        part.rename(file)
+    with np.load(file) as found:
+        return Embeddings(dict(found))
 
 
 def explain_scale(session, data, labels, weight, seed=0):
@@ -258,7 +301,8 @@ def main():
     arguments.add_argument("dataset", type=pathlib.Path, nargs="+", help="folders with a manifest.csv")
     arguments.add_argument("--out", type=pathlib.Path, default=MODELS / "broadcast")
     arguments.add_argument("--cache", type=pathlib.Path, default=MODELS.parent / "target" / "broadcast")
-    arguments.add_argument("--jobs", type=int, default=2, help="processes that embed pictures")
+    arguments.add_argument("--jobs", type=int, default=2, help="processes that embed pictures and tune")
+    arguments.add_argument("--share", type=float, default=TUNED_SHARE, help="of the tuned weights")
     given = arguments.parse_args()
     began = time.monotonic()
 
@@ -278,35 +322,30 @@ def main():
     plain = embed.embeddings(published.SerializeToString(), {"plain": tables["plain"]}, given.jobs)["plain"]
 
     thirds = shared_folds(labels, THIRDS)
-    rows = {name: np.flatnonzero(fold != 0) for name, fold in thirds.items()}
     files = {name: table.filename for name, table in tables.items()}
-    recipe = b"".join(pathlib.Path(part.__file__).read_bytes() for part in (tune, trunk, heads))
-    key = hashlib.sha256(recipe + "".join(pathlib.Path(f).name for f in files.values()).encode()).hexdigest()[:12]
-    weights = tuned(labels, rows, files, plain.astype(np.float32), given.cache / f"{key}-two-thirds.npz")
+    everything, without = tunings(labels, thirds, files, plain.astype(np.float32), given.cache, given.jobs)
     print(f"  tuned {passed()}", flush=True)
-    upper = trunk.blended(published, weights, TUNED_SHARE)
-    x = Embeddings(embedded(upper, tables, others, len(data), given.jobs))
+
+    def network(weights):
+        upper = trunk.blended(published, weights, given.share)
+        return embedded(upper, tables, others, len(data), given.cache, given.jobs)
+
+    shipped, networks = network(everything), [network(weights) for weights in without]
     print(f"  embedded {passed()}", flush=True)
 
     layers, temperatures, figures = {}, {}, {}
     for name, recipe in RECIPES.items():
-        mine = labels[name]
-        if name in tune.SHARES:
-            plans = {"group": Plan(thirds[name], (0,))}
-        else:  # its labels did not reach the network
-            plans = {
-                unit: Plan(heads.folds(getattr(mine, unit), mine.label, recipe.folds, 0), tuple(range(recipe.folds)))
-                for unit in recipe.units
-            }
-        weight, bias, temperatures[name], figures[name], logits = train_head(name, x, plans, mine, recipe)
-        layers[name] = (weight * x.factor, bias)
-        np.savez(given.cache / f"heldout-{name}.npz", **{f"{u} {v}": t for u, d in logits.items() for v, t in d.items()})
-        print(name, json.dumps({k: v for k, v in figures[name].items() if "each" not in k}), flush=True)
+        weight, bias, temperatures[name], figures[name], told = train_head(
+            name, shipped, networks, thirds[name], labels[name], recipe
+        )
+        layers[name] = (weight * shipped.factor, bias)
+        np.savez(given.cache / f"heldout-{name}.npz", **{f"{u} {v}": t for u, d in told.items() for v, t in d.items()})
+        print(name, json.dumps({k: v for k, v in figures[name].items() if "each source" not in k}), flush=True)
         print(f"  {name}: fitted {passed()}", flush=True)
 
     path = given.out / "model.onnx"
     export.write_onnx(
-        trunk.blended(onnx.load(TRUNK), weights, TUNED_SHARE),
+        trunk.blended(onnx.load(TRUNK), everything, given.share),
         layers,
         path,
         {

@@ -29,7 +29,7 @@ SHARES = {"action": 0.35, "sport": 0.5, "animation": 0.15}
 EPOCHS = 3
 BATCH = 32
 KEPT, KEPT_WEIGHT = 8, 2  # further pictures a step that are to stay as they are
-VIEW_SHARES = {"letterbox": 3, "pillarbox": 2}  # of the draws, beside 1 for every other view
+BAR_SHARES = {"letterbox": 3, "pillarbox": 2}  # of the draws: views with bars, beside 1 for every other
 BARS_WEIGHT = 2  # of what bars change in the embedding
 TRUNK_RATE, HEAD_RATE = 1.5e-4, 1e-3
 WEIGHT_DECAY = 0.02
@@ -142,10 +142,11 @@ class Upper(torch.nn.Module):
         return found
 
 
-def tune(onnx_path, labels, rows, files, plain, seed=0):
+def tune(onnx_path, labels, rows, files, plain, title, seed=0):
     """The tuned weights by name. `labels`: head -> Labels; `rows`: head -> the
     rows to train on; `files`: view -> file of activations; `plain`: embeddings
-    of the plain view by the published network. One thread: the order of sums stays."""
+    of the plain view by the published network; `title`: what progress is told under.
+    One thread: the order of sums stays."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
@@ -185,9 +186,13 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     tables = [np.load(file, mmap_mode="r") for file in files.values()]
-    often = np.array([VIEW_SHARES.get(view, 1) for view in files])
+    often = np.array([BAR_SHARES.get(view, 1) for view in files])
     often = often / often.sum()
-    barred, bare = [i for i, view in enumerate(files) if view in VIEW_SHARES], list(files).index("plain")
+    barred, bare = [i for i, view in enumerate(files) if view in BAR_SHARES], list(files).index("plain")
+
+    def taken(some):
+        return torch.tensor(np.stack([tables[v][i] for v, i in some]).astype(np.float32))
+
     mean, began = {}, time.monotonic()
     for step in range(steps):
         drawn = rng.multinomial(BATCH, list(SHARES.values()))
@@ -198,10 +203,6 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
             targets.append(torch.tensor(labels[name].label[mine]))
         pictures += list(rng.choice(kept, KEPT))
         view = rng.choice(len(tables), len(pictures), p=often)
-
-        def taken(some):
-            return torch.tensor(np.stack([tables[v][i] for v, i in some]).astype(np.float32))
-
         batch = taken(zip(view, pictures))
         out = upper(batch)
         within = np.flatnonzero(np.isin(view[:BATCH], barred))
@@ -227,5 +228,5 @@ def tune(onnx_path, labels, rows, files, plain, seed=0):
             mean[name] = 0.98 * mean.get(name, 0) + 0.02 * float(value)
         if (step + 1) % 50 == 0 or step + 1 == steps:
             shown = ", ".join(f"{k} {v:.3f}" for k, v in mean.items())
-            print(f"  step {step + 1} of {steps} after {time.monotonic() - began:.0f} s: {shown}", flush=True)
+            print(f"  {title}: step {step + 1} of {steps} after {time.monotonic() - began:.0f} s: {shown}", flush=True)
     return upper.tensors()

@@ -17,9 +17,8 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::super::elements::{add_chain, make};
+use super::super::elements::{add_chain, capsfilter, make, running_time};
 use super::super::output::{even_info, painted, picture_pool};
-use super::super::source::{capsfilter, running_time};
 use super::super::{Error, Frame, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Unit};
 use super::sound::Sound;

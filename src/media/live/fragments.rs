@@ -11,8 +11,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
-use super::super::elements::{add_chain, make};
-use super::super::source::capsfilter;
+use super::super::elements::{add_chain, capsfilter, make};
 use super::super::{Error, keep_verdicts_only};
 use super::hub::{Hub, SoundUnit, Tap, Unit};
 use crate::frame::Pts;

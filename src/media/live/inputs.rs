@@ -8,8 +8,7 @@ use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
 use super::super::Error;
-use super::super::elements::{demuxer_for, make};
-use super::super::source::capsfilter;
+use super::super::elements::{capsfilter, demuxer_for, make};
 use super::splices;
 
 /// How long it is tried to find out why a server cannot be reached.

@@ -36,6 +36,10 @@ const STUCK: Duration = Duration::from_secs(4);
 const DRIFT: i128 = 2_000_000_000;
 /// Sessions at a time.
 const MOST_SESSIONS: u32 = 256;
+/// A client that takes nothing for so long is sent away.
+const IDLE: Duration = Duration::from_secs(15);
+/// How often those who take nothing are looked for, in seconds.
+const CLEANING_S: u32 = 5;
 /// The user whose password is the token.
 const USER: &str = "heatcast";
 /// Both of the library's flags, which its bindings take for an enumeration.
@@ -92,7 +96,10 @@ impl RtspServer {
         }
         let watches = Watches::default();
         let known = Arc::clone(&watches);
+        let guests = Arc::new(Locked::new(Vec::new()));
+        let coming = Arc::clone(&guests);
         server.connect_client_connected(move |_, client| {
+            coming.lock().push(Guest { client: client.downgrade(), seen: Instant::now() });
             let known = Arc::clone(&known);
             client.connect_pre_describe_request(move |_, _| {
                 wait_for_sound(&known);
@@ -106,18 +113,18 @@ impl RtspServer {
             .map_err(|_| failed("the RTSP server cannot listen there; is the port in use?"))?;
         let port = u16::try_from(server.bound_port()).unwrap_or(address.port());
         let main_loop = glib::MainLoop::new(Some(&context), false);
-        let (running, on, pool) = (main_loop.clone(), context.clone(), server.session_pool());
+        let (running, on, cleaned) = (main_loop.clone(), context.clone(), server.downgrade());
         let thread = std::thread::Builder::new()
             .name("rtsp".to_owned())
             .spawn(move || {
-                let cleaning =
-                    glib::timeout_source_new_seconds(5, None, glib::Priority::DEFAULT, move || {
-                        // Clients that vanished without saying so.
-                        if let Some(pool) = &pool {
-                            pool.cleanup();
-                        }
-                        glib::ControlFlow::Continue
-                    });
+                let clean = move || {
+                    if let Some(server) = cleaned.upgrade() {
+                        clean(&server, &mut guests.lock());
+                    }
+                    glib::ControlFlow::Continue
+                };
+                let priority = glib::Priority::DEFAULT;
+                let cleaning = glib::timeout_source_new_seconds(CLEANING_S, None, priority, clean);
                 cleaning.attach(Some(&on));
                 running.run();
                 cleaning.destroy();
@@ -238,6 +245,41 @@ fn refused(address: SocketAddr, error: &std::io::Error) -> Error {
         _ => format!("cannot be listened on: {error}"),
     };
     Error::Address { address: address.to_string(), why }
+}
+
+/// Somebody connected.
+struct Guest {
+    client: glib::WeakRef<gst_rtsp::RTSPClient>,
+    /// When it was last seen to have a session; at first, when it came.
+    seen: Instant,
+}
+
+/// Forgets clients that vanished without saying so, and sends away those that
+/// came and take nothing; to be called on the server's thread.
+fn clean(server: &gst_rtsp::RTSPServer, guests: &mut Vec<Guest>) {
+    if let Some(pool) = server.session_pool() {
+        pool.cleanup();
+    }
+    let mut idle = Vec::new();
+    guests.retain_mut(|guest| {
+        let Some(client) = guest.client.upgrade() else { return false };
+        if !client.session_filter(None).is_empty() {
+            guest.seen = Instant::now();
+        } else if guest.seen.elapsed() > IDLE {
+            idle.push(client);
+            return false;
+        }
+        true
+    });
+    if !idle.is_empty() {
+        server.client_filter(Some(&mut |_, client| {
+            if idle.contains(client) {
+                gst_rtsp::RTSPFilterResult::Remove
+            } else {
+                gst_rtsp::RTSPFilterResult::Keep
+            }
+        }));
+    }
 }
 
 fn auth(token: &str) -> gst_rtsp::RTSPAuth {

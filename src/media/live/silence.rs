@@ -7,8 +7,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::super::Error;
-use super::super::elements::{add_chain, make};
-use super::super::source::capsfilter;
+use super::super::elements::{add_chain, capsfilter, make};
 use super::hub::SoundUnit;
 use super::sound::Sound;
 use crate::frame::Pts;

@@ -21,10 +21,10 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 
-use super::super::elements::{best, make};
+use super::super::elements::{best, make, running_time};
 use super::super::hearing::Hearing;
 use super::super::kind::{describe_io, is_video, kind_of, sentence};
-use super::super::source::{link, running_time, sink_silently, start};
+use super::super::source::{link, sink_silently, start};
 use super::super::{Error, Frame, patience};
 use super::inputs::{live_demuxer, test_pattern, udp, unreachable_because};
 use super::sound::{Pumped, Sound, add_sound};

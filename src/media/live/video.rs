@@ -11,7 +11,8 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::super::elements::{add_chain, codec_name, make, parser_for, video_decoder_for};
-use super::super::source::{capsfilter, link, progressive_i420, start};
+use super::super::source::{link, start};
+use super::super::upright::{Upright, fix, info_of, picture_sink};
 use super::super::{Error, Frame};
 use super::source::Shared;
 use crate::frame::{Colorimetry, Pts, Size};
@@ -125,37 +126,17 @@ pub(super) fn add_branch(
         chain.push(decoder);
     }
     let arrivals = note_arrivals(&last_coded);
-    let deinterlace = make("deinterlace")?;
-    deinterlace.set_property_from_str("fields", "top");
-    deinterlace.set_property_from_str("method", "greedyh");
-    let flip = make("videoflip")?;
-    flip.set_property_from_str("video-direction", "auto");
-    let scale = make("videoscale")?;
-    scale.set_property("add-borders", true);
-    let i420 = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::I420).build();
-    let fixed = capsfilter(&match &shared.options.format {
-        Some(format) => fixed_caps(&format.0),
-        None => progressive_i420().build(),
-    })?;
-    chain.extend([make("videoconvert")?, capsfilter(&i420)?, deinterlace, flip, scale]);
-    chain.extend([make("videoconvert")?, fixed.clone()]);
-    let sink = gst_app::AppSink::builder().sync(shared.paced).async_(false).max_buffers(1).build();
-    sink.set_property("enable-last-sample", false);
-    sink.set_callbacks(callbacks(shared, &fixed, arrivals));
+    let format = shared.options.format.as_ref().map(|format| &format.0);
+    let upright = Upright::new("greedyh", format)?;
+    upright.scale.set_property("add-borders", true);
+    chain.extend(upright.chain);
+    let sink = picture_sink(shared.paced);
+    sink.set_callbacks(callbacks(shared, &upright.fixed, arrivals));
     chain.push(sink.upcast());
     let chain: Vec<&gst::Element> = chain.iter().collect();
     add_chain(pipeline, &chain)?;
     start(&chain.iter().rev().copied().collect::<Vec<_>>())?;
     link(pad, &queue)
-}
-
-fn fixed_caps(info: &gst_video::VideoInfo) -> gst::Caps {
-    progressive_i420()
-        .width(i32::try_from(info.width()).unwrap_or(i32::MAX))
-        .height(i32::try_from(info.height()).unwrap_or(i32::MAX))
-        .pixel_aspect_ratio(info.par())
-        .field("colorimetry", info.colorimetry().to_string())
-        .build()
 }
 
 /// When which picture left the decoder.
@@ -193,14 +174,9 @@ fn callbacks(
     gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            let caps = sample.caps().ok_or(gst::FlowError::NotNegotiated)?;
-            let info =
-                gst_video::VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
-            if !is_fixed {
-                if let Some(filter) = fixed.upgrade() {
-                    filter.set_property("caps", fixed_caps(&info));
-                }
-                is_fixed = true;
+            let info = info_of(&sample)?;
+            if !std::mem::replace(&mut is_fixed, true) {
+                fix(&fixed, &info);
             }
             let pts = sample.buffer().and_then(|b| b.pts());
             let mut arrived = pts.and_then(|pts| {

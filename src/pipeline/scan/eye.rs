@@ -45,7 +45,8 @@ pub(super) struct Eye {
     pub(super) questions: Vec<Question>,
     /// What was looked at, for each question and label; only when asked for.
     pub(super) focus: Option<Vec<Vec<Focus>>>,
-    /// For each question what was said last, and its heat; only with `focus`.
+    /// For each question what was said last of a picture that counts, and its
+    /// heat; only with `focus`.
     heat: Vec<Option<(usize, ActivationMap)>>,
     /// Size of the mean pictures.
     mean: Option<(Size, Preprocessor)>,
@@ -106,7 +107,7 @@ impl Eye {
             .iter()
             .map(|q| evidence(&output.heads[q.index].probabilities).into_owned())
             .collect();
-        if self.focus.is_some() {
+        if counts && self.focus.is_some() {
             let heat = |q: &Question| {
                 let class = output.heads[q.index].ranked().first().copied()?;
                 let map = output.map(Wanted { head: q.index, class })?;

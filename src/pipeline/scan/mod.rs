@@ -312,6 +312,9 @@ fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Rec
         if seen.reason.is_some() || spans.is_empty() {
             break;
         }
+        let stretches: Vec<_> =
+            spans.iter().map(|(from, to)| [from, to].map(|pts| pts.as_secs_f64())).collect();
+        tracing::debug!("after {:.2?} a closer look at {stretches:.2?}", begun.elapsed());
         let closer = look(&pass(Pick::Within(spans.clone()), false), eye, watch)?;
         seen.reason = closer.reason.clone();
         rounds::refine(&mut seen, closer, &spans);
