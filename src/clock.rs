@@ -34,15 +34,23 @@ struct Lane {
 pub struct MediaClock {
     epochs: Vec<Epoch>,
     lanes: Vec<Lane>,
+    /// Takes no leap for a splice.
+    trusts: bool,
 }
 
 impl Default for MediaClock {
     fn default() -> Self {
-        Self { epochs: vec![Epoch { raw: 0, offset: 0 }], lanes: Vec::new() }
+        Self { epochs: vec![Epoch { raw: 0, offset: 0 }], lanes: Vec::new(), trusts: false }
     }
 }
 
 impl MediaClock {
+    /// A clock for parts of a recording that is known to have no splice: leaps
+    /// are what was left out.
+    pub fn trusting() -> Self {
+        Self { trusts: true, ..Self::default() }
+    }
+
     /// Stream time of a buffer of track `lane` (any small number) with raw
     /// running time `raw` and `duration`, both in nanoseconds.
     ///
@@ -52,7 +60,7 @@ impl MediaClock {
             self.lanes.resize(lane + 1, Lane::default());
         }
         let Lane { mut epoch, expected } = self.lanes[lane];
-        if let Some(expected) = expected.filter(|e| is_splice(raw - e)) {
+        if let Some(expected) = expected.filter(|e| !self.trusts && is_splice(raw - e)) {
             // Another track may have crossed this splice already. Epochs before
             // are over, even if they began at the same raw time, as in a loop.
             let known = (epoch + 1..self.epochs.len())
@@ -108,6 +116,15 @@ mod tests {
 
     const S: i64 = 1_000_000_000;
     const FRAME: u64 = 40_000_000;
+
+    #[test]
+    fn what_was_left_out_on_purpose_is_no_splice() {
+        let mut clock = MediaClock::trusting();
+        for raw in [0, S, 500 * S, 501 * S] {
+            assert_eq!(clock.map(0, raw, FRAME), Some(Pts(raw as u64)));
+        }
+        assert_eq!((clock.repairs(), clock.leads()), (0, vec![(Pts(0), 0)]));
+    }
 
     #[test]
     fn pauses_and_reordering_are_left_alone() {

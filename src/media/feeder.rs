@@ -75,8 +75,11 @@ impl Feeder {
             (Some(_), None) => return Ok(gst::FlowSuccess::Ok),
         };
         let key = !packet.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if key && !self.units.is_empty() {
-            self.flush()?;
+        if key {
+            self.shared.keys.lock().push(pts);
+            if !self.units.is_empty() {
+                self.flush()?;
+            }
         }
         let reference = packet.map_readable().is_ok_and(|data| is_reference(&self.format, &data));
         let meta = buffer.make_mut();

@@ -9,6 +9,7 @@
 //! Three pipelines, so that each can be ended alone: reading, pictures, sound.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -27,6 +28,7 @@ use super::feeder::Feeder;
 use super::gop::Pick;
 use super::kind::{container_caps, describe_io, is_video, kind_of, sentence};
 use super::loudness::{Loudness, SOUND_LANE};
+use super::parts::{PartReader, Parts, Places};
 use super::source::{NO_FRAME, link, sink_silently, start};
 use super::ts_times::TsTimes;
 use super::upright::{Upright, fix, info_of, picture_sink};
@@ -44,6 +46,8 @@ const CHOSEN_BYTES: u64 = 2 << 20;
 const FRAMES: usize = 8;
 /// Packets of sound whose levels may wait.
 const LEVELS: usize = 64;
+/// Bytes that are read at a time where parts of a file are.
+const CHUNK: usize = 64 << 10;
 /// Nanoseconds by which a decoder may move a picture.
 const SLACK: u64 = 1_000_000;
 
@@ -61,6 +65,8 @@ pub struct SkimOptions {
     pub pick: Pick,
     /// Whether the sound is listened to.
     pub sound: bool,
+    /// Read only these parts of the file; see [`Skim::places`].
+    pub parts: Option<Parts>,
 }
 
 /// What the streaming threads share.
@@ -75,6 +81,8 @@ pub(super) struct Shared {
     pictures: Locked<Option<gst::Pipeline>>,
     /// Times of the pictures to be handed on; `None` for all.
     pub(super) wanted: Option<Locked<BTreeSet<u64>>>,
+    /// Times of the pictures that need no other one.
+    pub(super) keys: Locked<Vec<Pts>>,
     failure: Locked<Option<String>>,
     has_video: AtomicBool,
     pub(super) coded: AtomicU64,
@@ -142,8 +150,17 @@ impl Skim {
         }
         std::fs::File::open(path).map_err(|e| not(describe_io(&e)))?;
         let container = container_caps(path)?;
-        let filesrc = make("filesrc")?;
-        filesrc.set_property("location", path);
+        let parts = options.parts.as_ref();
+        let file = match parts {
+            Some(parts) => {
+                part_source(path, parts, &container).map_err(|e| not(describe_io(&e)))?
+            }
+            None => {
+                let file = make("filesrc")?;
+                file.set_property("location", path);
+                file
+            }
+        };
         let bare = is_video(&container);
         let demuxer = if bare {
             None
@@ -157,13 +174,14 @@ impl Skim {
         let (levels, levels_out) = bounded(LEVELS);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            clock: Locked::default(),
-            ts_times: if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None },
+            clock: Locked::new(parts.map_or_else(MediaClock::default, |_| MediaClock::trusting())),
+            ts_times: if is_ts { TsTimes::open(path, parts).ok().map(Arc::new) } else { None },
             frames: Locked::new(Some(frames)),
             levels: Locked::new(options.sound.then_some(levels)),
             loudness: Locked::default(),
             pictures: Locked::default(),
             wanted: (options.pick != Pick::Every).then(Locked::default),
+            keys: Locked::default(),
             failure: Locked::default(),
             has_video: AtomicBool::new(false),
             coded: AtomicU64::new(0),
@@ -177,8 +195,8 @@ impl Skim {
         let skim = Self { reading: reading.clone(), shared: Arc::clone(&shared) };
         match demuxer {
             None => {
-                reading.add(&filesrc).map_err(|e| Error::pipeline("adding elements", e))?;
-                let pad = filesrc.static_pad("src").ok_or(Error::Map)?;
+                reading.add(&file).map_err(|e| Error::pipeline("adding elements", e))?;
+                let pad = file.static_pad("src").ok_or(Error::Map)?;
                 add_pictures(&reading, &pad, &container, &shared, &options.pick)?;
             }
             Some(demuxer) => {
@@ -189,7 +207,7 @@ impl Skim {
                     let number = i32::try_from(program).unwrap_or(i32::MAX);
                     demuxer.set_property("program-number", number);
                 }
-                add_chain(&reading, &[&filesrc, &demuxer])?;
+                add_chain(&reading, &[&file, &demuxer])?;
                 connect(&reading, &demuxer, &shared, options.clone());
             }
         }
@@ -249,6 +267,13 @@ impl Skim {
         self.shared.ts_times.as_ref().map_or_else(own, |times| times.leads())
     }
 
+    /// Where in the file the pictures are, once all of it was read; `None` where
+    /// it is no transport stream or its timestamps leap.
+    pub fn places(&self) -> Option<Places> {
+        let places = self.shared.ts_times.as_ref()?.places()?;
+        Some(Places { keys: self.shared.keys.lock().clone(), ..places })
+    }
+
     /// The splices that the recording announces (SCTE-35), in stream time.
     pub fn splices(&self) -> Vec<Pts> {
         self.shared.ts_times.as_ref().map(|times| times.splices()).unwrap_or_default()
@@ -275,6 +300,24 @@ impl Drop for Skim {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A source of parts of a file.
+fn part_source(path: &Path, parts: &Parts, container: &gst::Caps) -> std::io::Result<gst::Element> {
+    let mut reader = PartReader::open(path, Some(parts))?;
+    let mut space = vec![0; CHUNK];
+    let more = move |source: &gst_app::AppSrc, _| match reader.read(&mut space) {
+        Ok(got) if got > 0 => {
+            let _ = source.push_buffer(gst::Buffer::from_slice(space[..got].to_vec()));
+        }
+        // What cannot be read was read before.
+        _ => {
+            let _ = source.end_of_stream();
+        }
+    };
+    let source = gst_app::AppSrc::builder().caps(container).format(gst::Format::Bytes).build();
+    source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(more).build());
+    Ok(source.upcast())
 }
 
 /// Notices the end of the file and what goes wrong before it.

@@ -154,7 +154,7 @@ impl Source {
             }
             add_chain(&pipeline, &[&filesrc, &demuxer])?;
             let is_ts = demuxer.factory().is_some_and(|f| f.name() == "tsdemux");
-            ts_times = if is_ts { TsTimes::open(path).ok().map(Arc::new) } else { None };
+            ts_times = if is_ts { TsTimes::open(path, None).ok().map(Arc::new) } else { None };
             connect_demuxer(&pipeline, &demuxer, &shared, options.clone(), ts_times.clone());
         }
         let source = Self { path: path.to_owned(), pipeline, shared, ts_times };

@@ -5,13 +5,13 @@
 //! second, as in many HLS segments. The times in the PES headers are right, so
 //! they are read beside it from the same file.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
+use super::parts::{PartReader, Parts, Places};
 use crate::clock::MediaClock;
 use crate::frame::Pts;
 use crate::mpegts::{PesTimes, unwrap};
@@ -32,7 +32,7 @@ pub(super) struct TsTimes(Locked<State>);
 
 #[derive(Debug)]
 struct State {
-    times: PesTimes<File>,
+    times: PesTimes<PartReader>,
     clock: MediaClock,
     /// 90 kHz ticks when the first picture or sound is presented; stream time
     /// counts from it.
@@ -40,6 +40,8 @@ struct State {
     lanes: Vec<Lane>,
     /// Stream time of announced splices.
     splices: Vec<Pts>,
+    /// Where the pictures are.
+    places: Places,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,16 +57,25 @@ struct Lane {
 }
 
 impl TsTimes {
-    pub(super) fn open(path: &Path) -> std::io::Result<Self> {
-        let times = PesTimes::new(File::open(path)?);
+    /// For all of the file, or for `parts` of one that has no splice.
+    pub(super) fn open(path: &Path, parts: Option<&Parts>) -> std::io::Result<Self> {
         let state = State {
-            times,
-            clock: MediaClock::default(),
-            base: None,
+            times: PesTimes::new(PartReader::open(path, parts)?),
+            clock: parts.map_or_else(MediaClock::default, |_| MediaClock::trusting()),
+            base: parts.map(|parts| parts.base),
             lanes: Vec::new(),
             splices: Vec::new(),
+            places: Places::default(),
         };
         Ok(Self(Locked::new(state)))
+    }
+
+    /// Where the pictures are that were found so far; `None` when there is a
+    /// splice: then a part cannot be understood by itself.
+    pub(super) fn places(&self) -> Option<Places> {
+        let state = self.0.lock();
+        let whole = state.clock.repairs() == 0;
+        state.base.filter(|_| whole).map(|base| Places { base, ..state.places.clone() })
     }
 
     /// As [`MediaClock::leads`], for the recording's own timestamps.
@@ -139,6 +150,7 @@ impl State {
         let shown = self.clock.map(lane, nanoseconds(pts - base), length.unsigned_abs())?;
         if self.lanes[lane].is_video {
             self.note_splices(pid, pts, base);
+            self.places.note(shown, self.times.reached());
         }
         let decoded = shown.0.saturating_sub(nanoseconds(pts - dts).unsigned_abs());
         let time = gst::ClockTime::from_nseconds;

@@ -153,6 +153,11 @@ impl<R: Read> PesTimes<R> {
         found
     }
 
+    /// File position of the furthest packet that was found.
+    pub fn reached(&self) -> u64 {
+        self.reached
+    }
+
     /// How far the file has been read.
     fn position(&self) -> u64 {
         self.at.saturating_add(u64::try_from(self.block.len()).unwrap_or(u64::MAX))

@@ -73,6 +73,29 @@ fn breaks_between_real_programme_are_found_to_the_frame() {
     }
 }
 
+#[test]
+fn a_transport_stream_that_is_read_in_parts_gives_what_a_file_that_is_read_whole_gives() {
+    let dir = Dir::new();
+    let (parts, _) = evening(3);
+    for (name, codec) in [("h264", H264), ("mpeg2", "-c:v mpeg2video -q:v 5 -g 12 -bf 2 -c:a mp2")]
+    {
+        let stream = splice(&dir, &format!("{name}.ts"), &parts, "", codec);
+        let whole = dir.path(&format!("{name}.mkv"));
+        let mut copy = Command::new("ffmpeg");
+        copy.args(["-v", "error", "-y", "-i"]).arg(&stream).args(["-c", "copy"]).arg(&whole);
+        assert!(copy.status().unwrap().success());
+        let [a, b] = [&stream, &whole].map(|input| scanned(input, &[]));
+        let (found, wanted) = (breaks(&a), breaks(&b));
+        assert_eq!(found.len(), wanted.len(), "{name}: {found:?} {wanted:?}");
+        // Matroska rounds to milliseconds.
+        let off = |x: &(f64, f64), y: &(f64, f64)| (x.0 - y.0).abs().max((x.1 - y.1).abs());
+        let near = found.iter().zip(&wanted).all(|(x, y)| off(x, y) < 0.002);
+        assert!(near, "{name}: {found:?} {wanted:?}");
+        let decoded = [&a, &b].map(|r| r["pictures_decoded"].as_u64().unwrap());
+        assert!(decoded[0].abs_diff(decoded[1]) < 30, "{name}: {decoded:?}");
+    }
+}
+
 /// `(start, end)` of what a filter of FFmpeg reports.
 fn detected(input: &Path, filter: [&str; 2], keys: [&str; 2]) -> Vec<(f64, f64)> {
     let out = Command::new("ffmpeg")

@@ -12,7 +12,7 @@ use crossbeam_channel::{RecvTimeoutError, never, select};
 use super::hold::Hold;
 use super::{Eye, Watch};
 use crate::frame::Pts;
-use crate::media::{Frame, Pick, Skim, SkimOptions};
+use crate::media::{Frame, Pick, Places, Skim, SkimOptions};
 use crate::sampling::Sampler;
 use crate::timeline::cues::{Glimpse, PictureCues, SoundCues};
 use crate::timeline::{Cue, CueKind};
@@ -49,6 +49,8 @@ pub(super) struct Seen {
     pub(super) counts: [u64; 3],
     /// Frames per second, when the rate is constant and known.
     pub(super) frame_rate: Option<f64>,
+    /// Where in the file the pictures are, if it can be read in parts.
+    pub(super) places: Option<Places>,
     /// Why the sound is not known.
     pub(super) sound_fault: Option<String>,
     /// Why the pass ended early.
@@ -129,6 +131,7 @@ pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Res
         seen.sound_cues.extend(inside.map(|at| Cue { kind: CueKind::Scte35, start: at, end: at }));
     }
     seen.leads = skim.leads();
+    seen.places = skim.places();
     seen.counts = skim.counts();
     seen.sound_fault = if pass.options.sound { skim.sound_fault() } else { None };
     // Whatever waits to be taken is let go.

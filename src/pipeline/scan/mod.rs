@@ -25,7 +25,7 @@ use super::{StopFlag, join, model_of, spawn, write_whole};
 use crate::config::Config;
 use crate::explain::MethodChoice;
 use crate::frame::Pts;
-use crate::media::{self, Pick, SkimOptions};
+use crate::media::{self, Parts, Pick, SkimOptions};
 use crate::model::{Classifier, Heads, Model};
 use crate::timeline::formats::{About, Format};
 use crate::timeline::report::{self, BoundaryLook, Download, LabelLook, Page};
@@ -293,15 +293,15 @@ fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Rec
     // As long as a picture may speak for what comes after it.
     let hold_s = if job.every_picture { 0.0 } else { profile.evidence.reach_s };
     let patience = Duration::from_secs_f64(job.config.limits.stall_timeout_s);
-    let pass = |pick: Pick, sound: bool| Pass {
+    let pass = |pick: Pick, sound: bool, parts: Option<Parts>| Pass {
         path,
-        options: SkimOptions { program: job.program, pick, sound },
+        options: SkimOptions { program: job.program, pick, sound, parts },
         fps,
         hold_s,
         patience,
     };
     let pick = if job.every_picture { Pick::Every } else { Pick::Sparse { apart_s: 1.0 / fps } };
-    let mut seen = look(&pass(pick, true), eye, watch)?;
+    let mut seen = look(&pass(pick, true, None), eye, watch)?;
     let mut segments = rounds::segments(&eye.questions, profile, &seen);
     let mut closely = Vec::new();
     if job.every_picture {
@@ -315,7 +315,8 @@ fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Rec
         let stretches: Vec<_> =
             spans.iter().map(|(from, to)| [from, to].map(|pts| pts.as_secs_f64())).collect();
         tracing::debug!("after {:.2?} a closer look at {stretches:.2?}", begun.elapsed());
-        let closer = look(&pass(Pick::Within(spans.clone()), false), eye, watch)?;
+        let parts = seen.places.as_ref().map(|places| places.parts(&spans));
+        let closer = look(&pass(Pick::Within(spans.clone()), false, parts), eye, watch)?;
         seen.reason = closer.reason.clone();
         rounds::refine(&mut seen, closer, &spans);
         closely.extend(spans);
@@ -325,7 +326,8 @@ fn scan_one(shared: &Shared, number: usize, eye: &mut Eye) -> anyhow::Result<Rec
         bail!(nothing_seen(path, &seen));
     }
     let boundaries = if evidence && seen.reason.is_none() {
-        stills::at_boundaries(&pass(Pick::Every, false), &segments, eye, watch)?
+        let pass = pass(Pick::Every, false, None);
+        stills::at_boundaries(&pass, &segments, seen.places.as_ref(), eye, watch)?
     } else {
         Vec::new()
     };

@@ -7,7 +7,7 @@ use super::Watch;
 use super::eye::{Eye, Look};
 use super::look::Pass;
 use crate::frame::Pts;
-use crate::media::{Frame, Pick, Skim, SkimOptions};
+use crate::media::{Frame, Pick, Places, Skim, SkimOptions};
 use crate::still::Still;
 use crate::timeline::Segment;
 use crate::timeline::cues::PictureCues;
@@ -63,6 +63,7 @@ struct Edge {
 pub(super) fn at_boundaries(
     pass: &Pass<'_>,
     segments: &[Segment],
+    places: Option<&Places>,
     eye: &mut Eye,
     watch: &Watch,
 ) -> anyhow::Result<Vec<BoundaryLook>> {
@@ -76,7 +77,8 @@ pub(super) fn at_boundaries(
         .map(|e| (s(e.at.as_secs_f64() - FAR_S), s(e.at.as_secs_f64() + FAR_S)))
         .collect();
     spans.sort_unstable();
-    let options = SkimOptions { pick: Pick::Within(spans), sound: false, ..pass.options.clone() };
+    let parts = places.map(|places| places.parts(&spans));
+    let options = SkimOptions { pick: Pick::Within(spans), parts, ..pass.options.clone() };
     let (skim, frames, _) = Skim::open(pass.path, &options)?;
     let looks = walk(&edges, &frames, eye, watch, pass);
     skim.stop();
