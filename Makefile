@@ -63,7 +63,7 @@ deny: ## Check licences, bans and sources of the dependencies
 		echo "advisories: not checked, for their database cannot be fetched (see above)"; \
 	fi
 
-train: ## Train models/broadcast again: make train DATASET=folder (about half an hour)
+train: ## Train models/broadcast again: make train DATASET=folder (about an hour)
 	@test -f "$(DATASET)/manifest.csv" || { echo "say where the labelled pictures are: make train DATASET=folder (with manifest.csv)"; exit 1; }
 	python3 -m venv target/train || { echo "install python3-venv first"; exit 1; }
 	target/train/bin/pip install --quiet -r models/train/broadcast/requirements.txt
