@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::iter;
 use std::ops::Range;
 use std::path::Path;
 
@@ -30,8 +31,9 @@ pub(super) struct PartReader {
 impl PartReader {
     /// All of it, unless there are `parts`.
     pub(super) fn open(path: &Path, parts: Option<&Parts>) -> std::io::Result<Self> {
-        let left = parts.map_or_else(|| vec![0..u64::MAX], |parts| parts.bytes.clone());
-        Ok(Self { file: File::open(path)?, left: left.into(), entered: false })
+        let all = || iter::once(0..u64::MAX).collect();
+        let left = parts.map_or_else(all, |parts| parts.bytes.iter().cloned().collect());
+        Ok(Self { file: File::open(path)?, left, entered: false })
     }
 }
 
@@ -88,7 +90,7 @@ impl Places {
     /// What must be read to decode all pictures within `stretches`, which are in
     /// order: those from the group of pictures before each.
     pub fn parts(&self, stretches: &[(Pts, Pts)]) -> Parts {
-        let mut bytes = vec![0..HEAD];
+        let mut bytes: Vec<_> = iter::once(0..HEAD).collect();
         for (from, to) in stretches {
             let group = self.keys.partition_point(|key| key <= from).saturating_sub(2);
             let first = self.keys.get(group).map_or(0.0, |key| key.as_secs_f64()) - BESIDE_S;
@@ -144,6 +146,7 @@ mod tests {
         let stretches = [(101.0, 103.0), (104.0, 105.0), (598.0, 599.0)].map(|(a, b)| (s(a), s(b)));
         let Parts { bytes, base } = places.parts(&stretches);
         assert_eq!((base, bytes), (7, vec![0..HEAD, at(190)..at(217), at(1186)..u64::MAX]));
-        assert_eq!(places.parts(&[(s(0.0), s(9.0))]).bytes, [0..at(25)]);
+        let bytes = places.parts(&[(s(0.0), s(9.0))]).bytes;
+        assert!(bytes.len() == 1 && bytes[0] == (0..at(25)), "{bytes:?}");
     }
 }

@@ -98,16 +98,19 @@ def temperature(labels, logits, weight=None):
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 3), method="bounded").x))
 
 
-def measures(labels, logits, groups=None, draws=1000, seed=0):
+def measures(labels, logits, groups=None, plain=None, draws=1000, seed=0):
     """Balanced accuracy, AUC (two classes) and ECE, each with the 95 % interval
-    of a bootstrap over groups when groups are given."""
+    of a bootstrap over groups when groups are given. `plain`: logits before
+    calibration, for the AUC: where parts are calibrated apart, the order between
+    them is that of the calibrations."""
     probabilities = softmax(logits)
+    plain = logits if plain is None else plain
 
     def all_of(rows):
         y, p = labels[rows], probabilities[rows]
         found = {"balanced_accuracy": balanced_accuracy(y, p.argmax(1)), "ece": calibration_error(y, p)}
         if p.shape[1] == 2:
-            found["auc"] = auc(y, p[:, 1])
+            found["auc"] = auc(y, plain[rows, 1] - plain[rows, 0])
         return found
 
     found = all_of(np.arange(len(labels)))

@@ -155,19 +155,23 @@ def each_source(labels, predicted):
     return {name: (int((part == i).sum()), float(right[part == i].mean())) for i, name in enumerate(names)}
 
 
-def measured(labels, third, told):
-    """The figures for the model card, by unit -> view -> held-out logits."""
+def measured(labels, third, logits, told):
+    """The figures for the model card, by unit -> view -> held-out logits, as they
+    are and calibrated."""
     found, val = {}, labels.split == "val"
     for unit, table in told.items():
         plain = table["plain"]
         predicted = plain.argmax(1)
-        found[f"by {unit}"] = heads.measures(labels.label, plain, getattr(labels, unit))
+        raw = logits[unit]["plain"]
+        found[f"by {unit}"] = heads.measures(labels.label, plain, getattr(labels, unit), raw)
         found[f"by {unit}, bars"] = {v: heads.balanced_accuracy(labels.label, table[v].argmax(1)) for v in BAR_VIEWS}
         found[f"by {unit}, each third"] = [
             heads.balanced_accuracy(labels.label[third == k], predicted[third == k]) for k in range(THIRDS)
         ]
         if len(np.unique(labels.label[val])) == len(labels.names):
-            found[f"by {unit}, val rows"] = heads.measures(labels.label[val], plain[val], labels.group[val])
+            found[f"by {unit}, val rows"] = heads.measures(
+                labels.label[val], plain[val], labels.group[val], raw[val]
+            )
         found[f"by {unit}, each source"] = each_source(labels, predicted)
         found[f"by {unit}, recall"] = {
             n: float((predicted == c)[labels.label == c].mean()) for c, n in enumerate(labels.names)
@@ -220,7 +224,7 @@ def train_head(name, shipped, networks, third, labels, recipe):
         "temperature": temperature,
         "pictures": len(labels.label),
     }
-    return weight, bias, temperature, found | measured(labels, third, told), told
+    return weight, bias, temperature, found | measured(labels, third, logits, told), told
 
 
 def shared_folds(labels, count, seed=0):
