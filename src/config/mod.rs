@@ -132,18 +132,17 @@ impl Config {
         sets: &[String],
     ) -> Result<Self, Error> {
         let known = known().map_err(|e| whole(&e))?;
-        let mut table = match text {
-            Some(text) => parse_file(text, &known)?,
-            None => Table::new(),
-        };
-        let is_given = |table: &Table, set: &str| {
-            let key = set.split('=').next().unwrap_or_default();
-            let (section, key) = key.split_once('.').unwrap_or_default();
-            table.get(section).is_some_and(|section| section.get(key).is_some())
-        };
+        let file = text.map(|text| parse_file(text, &known)).transpose()?;
+        let mut table = Table::new();
         for set in defaults {
-            if !is_given(&table, set) {
-                change(&mut table, set, &known)?;
+            change(&mut table, set, &known)?;
+        }
+        for (section, value) in file.unwrap_or_default() {
+            match (table.get_mut(&section), value) {
+                (Some(Value::Table(keys)), Value::Table(given)) => keys.extend(given),
+                (_, value) => {
+                    table.insert(section, value);
+                }
             }
         }
         for set in sets {

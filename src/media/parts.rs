@@ -44,7 +44,7 @@ impl Read for PartReader {
                 self.file.seek(SeekFrom::Start(part.start))?;
                 self.entered = true;
             }
-            let most = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+            let most = usize::try_from(part.end.saturating_sub(part.start)).unwrap_or(usize::MAX);
             let most = most.min(space.len());
             let got = self.file.read(space.get_mut(..most).unwrap_or_default())?;
             part.start += got as u64;

@@ -17,6 +17,7 @@ usage: train.py DATASET [MORE ...] [--out FOLDER] [--cache FOLDER] [--jobs N] [-
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -236,10 +237,10 @@ def shared_folds(labels, count, seed=0):
     return dict(zip(labels, np.split(fold, np.cumsum([len(mine.label) for mine in labels.values()])[:-1])))
 
 
-def tuned(labels, rows, files, plain, name, file):
-    """Weights by name, kept in `file`."""
+def kept(file, make):
+    """Arrays by name from `file`; when it is not there, `make` makes them first."""
     if not file.is_file():
-        found = tune.tune(TRUNK, labels, rows, files, plain, name)
+        found = make()
         part = file.with_suffix(".part")
         with part.open("wb") as out:
             np.savez(out, **found)
@@ -257,7 +258,8 @@ def tunings(labels, thirds, files, plain, cache, jobs):
         found = []
         for name, left_out in (("all", -1), *((f"without-{k}", k) for k in range(THIRDS))):
             rows = {head: np.flatnonzero(third != left_out) for head, third in thirds.items()}
-            found.append(pool.submit(tuned, labels, rows, files, plain, name, cache / f"{key}-{name}.npz"))
+            make = functools.partial(tune.tune, TRUNK, labels, rows, files, plain, name)
+            found.append(pool.submit(kept, cache / f"{key}-{name}.npz", make))
         everything, *without = (one.result() for one in found)
     return everything, without
 
@@ -267,18 +269,16 @@ def embedded(model, tables, others, count, cache, jobs):
     every few pictures, NaN for the rest."""
     model, names = model.SerializeToString(), "".join(pathlib.Path(t.filename).name for t in tables.values())
     file = cache / f"{hashlib.sha256(model + names.encode()).hexdigest()[:12]}-embeddings.npz"
-    if not file.is_file():
+
+    def make():
         found = embed.embeddings(model, {**tables, **others}, jobs)
         for name in others:
             some = found[name]
             found[name] = np.full((count, some.shape[1]), np.nan, np.float16)
             found[name][::EVERY] = some
-        part = file.with_suffix(".part")
-        with part.open("wb") as out:
-            np.savez(out, **found)
-        part.rename(file)
-    with np.load(file) as found:
-        return Embeddings(dict(found))
+        return found
+
+    return Embeddings(kept(file, make))
 
 
 def explain_scale(session, data, labels, weight, seed=0):

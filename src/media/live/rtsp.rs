@@ -200,9 +200,7 @@ impl RtspServer {
     pub fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let server = self.server.clone();
-        self.context.invoke(move || {
-            server.client_filter(Some(&mut |_, _| gst_rtsp::RTSPFilterResult::Remove));
-        });
+        self.context.invoke(move || send_away(&server, |_| true));
         if let Some(source) = self.source.take() {
             self.context.find_source_by_id(&source).inspect(glib::Source::destroy);
         }
@@ -272,14 +270,19 @@ fn clean(server: &gst_rtsp::RTSPServer, guests: &mut Vec<Guest>) {
         true
     });
     if !idle.is_empty() {
-        server.client_filter(Some(&mut |_, client| {
-            if idle.contains(client) {
-                gst_rtsp::RTSPFilterResult::Remove
-            } else {
-                gst_rtsp::RTSPFilterResult::Keep
-            }
-        }));
+        send_away(server, |client| idle.contains(client));
     }
+}
+
+/// Ends the connections of those that `leave`; to be called on the server's thread.
+fn send_away(server: &gst_rtsp::RTSPServer, leave: impl Fn(&gst_rtsp::RTSPClient) -> bool) {
+    server.client_filter(Some(&mut |_, client| {
+        if leave(client) {
+            gst_rtsp::RTSPFilterResult::Remove
+        } else {
+            gst_rtsp::RTSPFilterResult::Keep
+        }
+    }));
 }
 
 fn auth(token: &str) -> gst_rtsp::RTSPAuth {
@@ -367,7 +370,7 @@ impl Serving {
     /// of it running for ever.
     fn dismiss(&self, server: &gst_rtsp::RTSPServer) {
         let Some(media) = self.media.upgrade() else { return };
-        server.client_filter(Some(&mut |_, client| {
+        send_away(server, |client| {
             let mut takes_it = false;
             client.session_filter(Some(&mut |_, session| {
                 session.filter(Some(&mut |_, taken| {
@@ -376,12 +379,8 @@ impl Serving {
                 }));
                 gst_rtsp::RTSPFilterResult::Keep
             }));
-            if takes_it {
-                gst_rtsp::RTSPFilterResult::Remove
-            } else {
-                gst_rtsp::RTSPFilterResult::Keep
-            }
-        }));
+            takes_it
+        });
     }
 }
 

@@ -131,7 +131,8 @@ pub(super) fn look(pass: &Pass<'_>, eye: &mut Eye, watch: &Watch) -> anyhow::Res
         seen.sound_cues.extend(inside.map(|at| Cue { kind: CueKind::Scte35, start: at, end: at }));
     }
     seen.leads = skim.leads();
-    seen.places = skim.places();
+    // In parts there is nothing new to learn.
+    seen.places = if pass.options.parts.is_none() { skim.places() } else { None };
     seen.counts = skim.counts();
     seen.sound_fault = if pass.options.sound { skim.sound_fault() } else { None };
     // Whatever waits to be taken is let go.
